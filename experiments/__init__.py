@@ -1,0 +1,1 @@
+"""Files, clocks and loops around the pure functions of lilith."""

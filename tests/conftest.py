@@ -1,0 +1,25 @@
+"""Eight pretended CPU devices, one compilation cache and no network for every test."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+CACHE = pathlib.Path(__file__).resolve().parent.parent / ".cache" / "jax-tests"
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session")
+def lilith_data() -> pathlib.Path:
+    """The folder of optional test data; tests that need it are skipped without it."""
+    folder = os.environ.get("LILITH_DATA")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip("LILITH_DATA is unset: this test reads optional data")
+    return pathlib.Path(folder)
