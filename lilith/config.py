@@ -265,7 +265,7 @@ class OptimizerConfig:
     decay_fraction: float = 0.2  # wsd: the last share of the run, spent decaying
     final_fraction: float = 0.1  # of learning_rate, at the end of the decay
     weight_decay: float = 0.1
-    no_decay: tuple[str, ...] = ("norm", "bias", "embedding")  # regular expressions over paths
+    no_decay: tuple[str, ...] = ("norm", "bias")  # regular expressions over paths
     b1: float = 0.9
     b2: float = 0.95
     eps: float = 1e-8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import types
 import typing
@@ -13,6 +12,9 @@ from typing import Any, TypeVar, Union
 from lilith.config import ConfigError, nearest
 
 T = TypeVar("T")
+
+# Resolving annotations is slow and never changes.
+_HINTS: dict[Any, dict[str, Any]] = {}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -180,6 +182,7 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-@functools.cache
 def _type_hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]

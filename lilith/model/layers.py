@@ -1,0 +1,131 @@
+"""The pieces of a transformer block: normalisation, rotary positions, projections, the MLP."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lilith.config import ModelConfig, RopeScaling
+from lilith.sharding import ShardingRules, activation_spec, constrain
+
+
+def use_weight(weight: jax.Array, dtype: Any, rules: ShardingRules, *axes: str | None) -> jax.Array:
+    """A stored weight as its matrix product wants it: cast first, then gathered over ``fsdp``.
+
+    The cast comes first so that the gather moves half the bytes in bfloat16. ``axes`` are the
+    weight's logical axes, with ``model`` in place of ``embed``.
+    """
+    return constrain(weight.astype(dtype), rules, *axes)
+
+
+def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
+    """x / sqrt(mean(x^2) + eps) * scale over the last axis, in float32 (Zhang, Sennrich 2019).
+
+    Args:
+      x: [..., D].
+      scale: [D] float32.
+    """
+    x32 = x.astype(jnp.float32)
+    variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
+    return (x32 * jax.lax.rsqrt(variance + eps) * scale.astype(jnp.float32)).astype(x.dtype)
+
+
+def rope_frequencies(
+    head_dim: int, base: float, scaling: RopeScaling, context: int
+) -> tuple[np.ndarray, float]:
+    """Inverse frequencies [H/2] (radians a token) and the factor on cos and sin.
+
+    Su et al. 2021, with linear position interpolation (Chen et al. 2023), the smooth split of
+    Llama 3.1 (Dubey et al. 2024) or YaRN (Peng et al. 2023, section 3.4).
+    """
+    exponents = np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
+    inverse = base**-exponents
+    original = scaling.original_context or context
+    if scaling.kind == "linear":
+        return inverse / scaling.factor, 1.0
+    if scaling.kind == "llama3":
+        turns = original * inverse / (2 * math.pi)
+        low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+        smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
+        return inverse * (smooth + (1 - smooth) / scaling.factor), 1.0
+    if scaling.kind == "yarn":
+
+        def dimension(turns: float) -> float:
+            return head_dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+        low = max(math.floor(dimension(scaling.beta_fast)), 0)
+        high = min(math.ceil(dimension(scaling.beta_slow)), head_dim - 1)
+        ramp = np.clip((np.arange(head_dim // 2) - low) / max(high - low, 1e-3), 0.0, 1.0)
+        factor = scaling.attention_factor
+        if factor is None:
+            factor = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+        return inverse * (1 - ramp) + inverse / scaling.factor * ramp, factor
+    return inverse, 1.0
+
+
+def rope_table(positions_BT: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of every position, each [B, T, 1, H/2] float32, to share over all layers."""
+    inverse, factor = rope_frequencies(
+        config.key_dim, config.rope_base, config.rope_scaling, config.context
+    )
+    angles = positions_BT[:, :, None, None].astype(jnp.float32) * inverse.astype(np.float32)
+    return jnp.cos(angles) * factor, jnp.sin(angles) * factor
+
+
+def apply_rope(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Rotate the pairs (i, i + H/2) of every head by its position's angles."""
+    cos, sin = table
+    first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
+    return rotated.astype(x_BTNH.dtype)
+
+
+def embed(table_VD: jax.Array, tokens_BT: jax.Array, dtype: Any, rules: ShardingRules) -> jax.Array:
+    """Rows of the embedding table, [B, T, D]."""
+    # Gathering from a table split over the vocabulary would move every row to every device, so
+    # the table is split over its width for the lookup, and the result is made whole.
+    table = constrain(table_VD.astype(dtype), rules, None, "ff")
+    rows = table.at[tokens_BT].get(out_sharding=activation_spec(rules, "batch", "length", "ff"))
+    return constrain(rows, rules, "batch", "length", "model")
+
+
+def project_heads(
+    x_BTD: jax.Array, weight_DNH: jax.Array, rules: ShardingRules, heads: str
+) -> jax.Array:
+    """x @ weight for every head, [B, T, N, H]; ``heads`` is ``heads`` or ``kv_heads``."""
+    weight = use_weight(weight_DNH, x_BTD.dtype, rules, "model", heads, "head_dim")
+    return jnp.einsum("BTD,DNH->BTNH", x_BTD, weight)
+
+
+def merge_heads(x_BTNH: jax.Array, weight_NHD: jax.Array, rules: ShardingRules) -> jax.Array:
+    """The output projection of attention, [B, T, D]."""
+    weight = use_weight(weight_NHD, x_BTNH.dtype, rules, "heads", "head_dim", "model")
+    return jnp.einsum(
+        "BTNH,NHD->BTD",
+        x_BTNH,
+        weight,
+        out_sharding=activation_spec(rules, "batch", "length", "model"),
+    )
+
+
+def swiglu_mlp(x_BTD: jax.Array, weights: dict[str, Any], rules: ShardingRules) -> jax.Array:
+    """down(silu(gate(x)) * up(x)), [B, T, D] (Shazeer 2020)."""
+    gate_DF = use_weight(weights["gate"], x_BTD.dtype, rules, "model", "ff")
+    up_DF = use_weight(weights["up"], x_BTD.dtype, rules, "model", "ff")
+    down_FD = use_weight(weights["down"], x_BTD.dtype, rules, "ff", "model")
+    hidden_BTF = jax.nn.silu(x_BTD @ gate_DF) * (x_BTD @ up_DF)
+    return jnp.einsum(
+        "BTF,FD->BTD",
+        hidden_BTF,
+        down_FD,
+        out_sharding=activation_spec(rules, "batch", "length", "model"),
+    )
+
+
+def softcap(x: jax.Array, cap: float) -> jax.Array:
+    """cap * tanh(x / cap), which keeps logits inside (-cap, cap); 0 leaves ``x`` alone."""
+    return x if cap == 0 else cap * jnp.tanh(x / cap)

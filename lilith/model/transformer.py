@@ -1,0 +1,219 @@
+"""The one forward: training, scoring, prefill and decoding all run it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lilith.config import ModelConfig
+from lilith.model.attention import AttentionContext, attention, choose_implementation
+from lilith.model.cache import KVCache, write_rows
+from lilith.model.layers import (
+    apply_rope,
+    embed,
+    merge_heads,
+    project_heads,
+    rms_norm,
+    rope_table,
+    softcap,
+    swiglu_mlp,
+    use_weight,
+)
+from lilith.model.params import Params
+from lilith.sharding import DEFAULT_RULES, ShardingRules, activation_spec, constrain
+
+LayerCache = tuple[jax.Array, jax.Array]
+
+
+def forward(
+    params: Params,
+    tokens_BT: jax.Array,
+    config: ModelConfig,
+    *,
+    positions_BT: jax.Array | None = None,
+    segments_BT: jax.Array | None = None,
+    cache: KVCache | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
+) -> tuple[jax.Array, KVCache | None]:
+    """Run the model and return its last hidden states, normalised, and the grown cache.
+
+    Args:
+      tokens_BT: int32 ids.
+      positions_BT: rotary position of each token; default: its place in the row.
+      segments_BT: tokens of different segments do not see each other; default: one segment.
+      cache: tokens seen before these; they are seen by all of them, and these are added to it.
+        Rows shorter than T give their true ``segments_BT`` as 1 and padding as 0: padding is
+        never counted in the cache's length.
+
+    Returns:
+      hidden_BTD in the compute dtype (see :func:`unembed` for logits), and the cache or None.
+    """
+    batch, length = tokens_BT.shape
+    dtype = jnp.dtype(config.compute_dtype)
+    tokens_BT = constrain(tokens_BT, rules, "batch", "length")
+    if segments_BT is None:
+        segments_BT = jnp.ones_like(tokens_BT)
+    if positions_BT is None:
+        start_B = jnp.zeros((batch,), jnp.int32) if cache is None else cache.length_B
+        positions_BT = start_B[:, None] + jnp.arange(length, dtype=jnp.int32)
+    positions_BT = constrain(positions_BT, rules, "batch", "length")
+    segments_BT = constrain(segments_BT, rules, "batch", "length")
+    context = _attention_context(positions_BT, segments_BT, cache)
+    implementation = choose_implementation(
+        config, length, in_order=cache is None, platform=jax.default_backend()
+    )
+    with jax.named_scope("embed"):
+        x_BTD = embed(params["embedding"], tokens_BT, dtype, rules)
+    layer = partial(
+        _layer,
+        config=config,
+        context=context,
+        rope=rope_table(positions_BT, config),
+        start_B=None if cache is None else cache.length_B,
+        implementation=implementation,
+        rules=rules,
+    )
+    x_BTD, layer_caches = _run_layers(layer, x_BTD, params["layers"], cache, config)
+    with jax.named_scope("final_norm"):
+        x_BTD = rms_norm(x_BTD, params["final_norm"], config.norm_eps)
+    if cache is None:
+        return x_BTD, None
+    grown = cache.length_B + jnp.sum(segments_BT > 0, axis=1, dtype=jnp.int32)
+    return x_BTD, KVCache(*layer_caches, grown)
+
+
+def _attention_context(
+    positions_BT: jax.Array, segments_BT: jax.Array, cache: KVCache | None
+) -> AttentionContext:
+    if cache is None:
+        return AttentionContext(segments_BT, segments_BT)
+    batch, capacity = cache.k_LBSKH.shape[1:3]
+    index_BT = cache.length_B[:, None] + jnp.arange(positions_BT.shape[1])
+    index_BS = jnp.broadcast_to(jnp.arange(capacity), (batch, capacity))
+    # Causality hides the slots that hold nothing yet, so one segment serves them all.
+    return AttentionContext(jnp.ones_like(index_BT), jnp.ones_like(index_BS), index_BT, index_BS)
+
+
+def _layer(
+    x_BTD: jax.Array,
+    weights: Params,
+    cache: LayerCache | None,
+    *,
+    kind: str,
+    config: ModelConfig,
+    context: AttentionContext,
+    rope: tuple[jax.Array, jax.Array],
+    start_B: jax.Array | None,
+    implementation: str,
+    rules: ShardingRules,
+) -> tuple[jax.Array, LayerCache | None]:
+    """One block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    with jax.named_scope("attention"):
+        own = weights["attention"]
+        h_BTD = rms_norm(x_BTD, weights["attention_norm"], config.norm_eps)
+        q_BTNH = project_heads(h_BTD, own["q"], rules, "heads")
+        k_BTKH = project_heads(h_BTD, own["k"], rules, "kv_heads")
+        v_BTKH = project_heads(h_BTD, own["v"], rules, "kv_heads")
+        if config.qkv_bias:
+            q_BTNH += own["q_bias"].astype(q_BTNH.dtype)
+            k_BTKH += own["k_bias"].astype(k_BTKH.dtype)
+            v_BTKH += own["v_bias"].astype(v_BTKH.dtype)
+        if config.qk_norm:
+            q_BTNH = rms_norm(q_BTNH, own["q_norm"], config.norm_eps)
+            k_BTKH = rms_norm(k_BTKH, own["k_norm"], config.norm_eps)
+        q_BTNH, k_BTKH = apply_rope(q_BTNH, rope), apply_rope(k_BTKH, rope)
+        keys, values = k_BTKH, v_BTKH
+        if cache is not None and start_B is not None:
+            keys = write_rows(cache[0], k_BTKH, start_B)
+            values = write_rows(cache[1], v_BTKH, start_B)
+            cache = (keys, values)
+        out_BTNH = attention(
+            q_BTNH,
+            keys,
+            values,
+            context,
+            window=config.window if kind == "window" else None,
+            implementation=implementation,
+            rules=rules,
+        )
+        x_BTD = x_BTD + merge_heads(out_BTNH, own["o"], rules)
+    with jax.named_scope("mlp"):
+        h_BTD = rms_norm(x_BTD, weights["mlp_norm"], config.norm_eps)
+        x_BTD = x_BTD + swiglu_mlp(h_BTD, weights["mlp"], rules)
+    return x_BTD, cache
+
+
+def _run_layers(
+    layer: Any, x_BTD: jax.Array, weights: Params, cache: KVCache | None, config: ModelConfig
+) -> tuple[jax.Array, LayerCache]:
+    """Scan (or unroll) the stacked layers; with a repeating pattern, one scan step a period."""
+    period = len(config.attention_pattern)
+    caches = None if cache is None else (cache.k_LBSKH, cache.v_LBSKH)
+
+    def group(x: jax.Array, inputs: Any, kinds: tuple[str, ...]) -> tuple[jax.Array, Any]:
+        """Layers ``kinds`` in a row, their weights and caches stacked on the leading axis."""
+        grown = []
+        for i, kind in enumerate(kinds):
+            own_weights, own_cache = jax.tree.map(lambda leaf, i=i: leaf[i], inputs)
+            x, own_cache = _remat(partial(layer, kind=kind), config.remat)(
+                x, own_weights, own_cache
+            )
+            grown.append(own_cache)
+        return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *grown)
+
+    whole = config.layers // period * period if config.scan_layers else 0
+    collected = []
+    if whole:
+        stacked = jax.tree.map(
+            lambda leaf: leaf[:whole].reshape(whole // period, period, *leaf.shape[1:]),
+            (weights, caches),
+        )
+        x_BTD, grown = jax.lax.scan(
+            lambda x, inputs: group(x, inputs, config.attention_pattern), x_BTD, stacked
+        )
+        collected.append(jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), grown))
+    if whole < config.layers:
+        kinds = tuple(config.attention_pattern[i % period] for i in range(whole, config.layers))
+        rest = jax.tree.map(lambda leaf: leaf[whole:], (weights, caches))
+        x_BTD, grown = group(x_BTD, rest, kinds)
+        collected.append(grown)
+    return x_BTD, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *collected)
+
+
+def _remat(function: Any, policy: str) -> Any:
+    """Choose what a layer keeps for its backward pass and what it computes again."""
+    if policy == "none":
+        return function
+    policies = jax.checkpoint_policies
+    return jax.checkpoint(
+        function,
+        policy={
+            "full": policies.nothing_saveable,
+            "dots": policies.dots_saveable,
+            "dots_no_batch": policies.dots_with_no_batch_dims_saveable,
+            "attention": policies.save_only_these_names("attention_out"),
+        }[policy],
+    )
+
+
+def unembed(
+    params: Params, hidden_BTD: jax.Array, config: ModelConfig, rules: ShardingRules = DEFAULT_RULES
+) -> jax.Array:
+    """Float32 logits [B, T, V] of hidden states that :func:`forward` returned."""
+    weight_VD = use_weight(output_table(params, config), hidden_BTD.dtype, rules, "vocab", "model")
+    logits = jnp.einsum(
+        "BTD,VD->BTV",
+        hidden_BTD,
+        weight_VD,
+        preferred_element_type=jnp.float32,
+        out_sharding=activation_spec(rules, "batch", "length", "vocab"),
+    )
+    return softcap(logits, config.logit_softcap)
+
+
+def output_table(params: Params, config: ModelConfig) -> jax.Array:
+    """The [V, D] weight that turns hidden states into logits."""
+    return params["embedding"] if config.tied_embeddings else params["unembedding"]

@@ -1,0 +1,157 @@
+"""Optimizers and schedules by config, built from optax."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from optax import contrib
+
+from lilith.config import OptimizerConfig
+from lilith.model.params import flatten
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Learning rate of each step: a linear warm-up, then the shape that the config names.
+
+    ``wsd`` (warm-up, stable, decay; Hu et al. 2024) holds the peak until the last
+    ``decay_fraction`` of the run and then falls linearly.
+    """
+    peak, final = config.learning_rate, config.learning_rate * config.final_fraction
+    warmup = min(config.warmup_steps, steps)
+    rest = max(steps - warmup, 1)
+    if config.schedule == "constant":
+        after: optax.Schedule = optax.constant_schedule(peak)
+    elif config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, rest, alpha=config.final_fraction)
+    elif config.schedule == "linear":
+        after = optax.linear_schedule(peak, final, rest)
+    else:
+        decay = min(max(1, round(config.decay_fraction * steps)), rest)
+        after = optax.linear_schedule(peak, final, decay, transition_begin=rest - decay)
+    if warmup == 0:
+        return after
+
+    # The first step already learns: it is step 1 of the warm-up, not step 0.
+    def schedule(count: jax.Array) -> jax.Array:
+        rising = peak * (count + 1) / warmup
+        return jnp.where(count < warmup, rising, after(count - warmup))
+
+    return schedule
+
+
+def decay_mask(params: Any, patterns: tuple[str, ...]) -> Any:
+    """True for weights that decay: those whose path no pattern is found in."""
+    flat = flatten(params)
+    return traverse_util.unflatten_dict(
+        {path: not any(re.search(p, path) for p in patterns) for path in flat}, sep="/"
+    )
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """The optimizer that turns clipped gradients into updates of the weights.
+
+    Clipping by global norm is the training step's business, which has the norm at hand.
+    """
+    schedule = make_schedule(config, steps)
+
+    def mask(params: Any) -> Any:
+        return decay_mask(params, config.no_decay)
+
+    if config.name == "adamw":
+        optimizer = optax.adamw(
+            schedule,
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            mask=mask,
+        )
+    elif config.name == "lion":
+        optimizer = optax.lion(
+            schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay, mask=mask
+        )
+    elif config.name == "adafactor":
+        # optax's weight_decay_rate is not scaled by the learning rate; a decay of its own is.
+        optimizer = optax.chain(
+            optax.adafactor(None, min_dim_size_to_factor=128, multiply_by_parameter_scale=False),
+            optax.scale(-1.0),
+            optax.add_decayed_weights(config.weight_decay, mask),
+            optax.scale_by_learning_rate(schedule),
+        )
+    else:
+        optimizer = contrib.muon(
+            schedule,
+            beta=config.b2,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=mask,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            adam_weight_decay=config.weight_decay,
+            muon_weight_dimension_numbers=_muon_matrices,
+            # The RMS of an AdamW update, so that one learning rate serves both kinds of weight
+            # (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2).
+            consistent_rms=0.2,
+        )
+    return _with_state_dtype(_under_automatic_sharding(optimizer), config.state_dtype)
+
+
+def _muon_matrices(params: Any) -> Any:
+    """Which axes of each weight are a matrix: every projection of a layer, one matrix a layer."""
+    matrix = contrib.MuonDimensionNumbers
+    shapes = {
+        "q": matrix(reduction_axis=1, output_axis=(2, 3)),
+        "k": matrix(reduction_axis=1, output_axis=(2, 3)),
+        "v": matrix(reduction_axis=1, output_axis=(2, 3)),
+        "o": matrix(reduction_axis=(1, 2), output_axis=3),
+        "gate": matrix(reduction_axis=1, output_axis=2),
+        "up": matrix(reduction_axis=1, output_axis=2),
+        "down": matrix(reduction_axis=1, output_axis=2),
+    }
+    flat = flatten(params)
+    return traverse_util.unflatten_dict(
+        {path: shapes.get(path.rsplit("/", 1)[-1]) for path in flat}, sep="/"
+    )
+
+
+def _under_automatic_sharding(
+    optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """Let the compiler lay out what happens inside the update; its results keep their layout.
+
+    Muon's products contract sharded axes with each other, which explicit axes leave ambiguous.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        if jax.sharding.get_abstract_mesh().empty:
+            return optimizer.update(updates, state, params)
+        layout = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, (updates, state))
+        return jax.sharding.auto_axes(optimizer.update, out_sharding=layout)(updates, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def _with_state_dtype(
+    optimizer: optax.GradientTransformation, dtype: str
+) -> optax.GradientTransformation:
+    """Keep floating-point state in ``dtype`` between steps; every update computes in float32."""
+    if dtype == "float32":
+        return optimizer
+
+    def cast(tree: Any, to: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: leaf.astype(to) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+        )
+
+    def init(params: Any) -> Any:
+        return cast(optimizer.init(params), dtype)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = optimizer.update(updates, cast(state, jnp.float32), params)
+        return updates, cast(state, dtype)
+
+    return optax.GradientTransformation(init, update)

@@ -1,0 +1,98 @@
+"""The pure training step: loss, gradients over micro-batches, clipping, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lilith.train.state import Batch, TrainState
+
+# A loss gives (objective, nll, weight) sums over the tokens of a batch; see losses.CrossEntropy.
+LossFunction = Callable[[Any, Batch], Any]
+Metrics = dict[str, jax.Array]
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    loss: LossFunction,
+    optimizer: optax.GradientTransformation,
+    accumulation: int = 1,
+    clip_norm: float = 0.0,
+) -> tuple[TrainState, Metrics]:
+    """One step of gradient descent on the mean loss over all tokens of ``batch``.
+
+    A step whose loss or gradient is not finite changes neither weights nor optimizer state; it is
+    counted in ``bad_in_a_row`` and ``bad_total``.
+
+    Args:
+      accumulation: micro-batches; sums and gradients are added up over them, so the result is the
+        full batch's, whatever each micro-batch weighs.
+      clip_norm: the gradient's largest global norm; 0 for no clipping.
+
+    Returns:
+      The next state, and float32 metrics ``loss`` (nats a token), ``gradient_norm`` (before
+      clipping), ``tokens`` (targets learned from), ``bad_in_a_row`` and ``bad_total``.
+    """
+    objective, nll, weight, gradients = _accumulated(state.params, batch, loss, accumulation)
+    with jax.named_scope("optimizer"):
+        norm = optax.global_norm(gradients) / weight
+        finite = jnp.isfinite(objective) & jnp.isfinite(norm)
+        clipped = jnp.minimum(1.0, clip_norm / norm) if clip_norm else 1.0
+        factor = clipped / weight
+        gradients = jax.tree.map(lambda g: (g * factor).astype(g.dtype), gradients)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, opt_state = jax.tree.map(
+            lambda after, before: jnp.where(finite, after, before),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+    bad = 1 - finite.astype(jnp.int32)
+    state = TrainState(
+        step=state.step + 1,
+        params=params,
+        opt_state=opt_state,
+        bad_in_a_row=(state.bad_in_a_row + 1) * bad,
+        bad_total=state.bad_total + bad,
+    )
+    return state, {
+        "loss": nll / weight,
+        "gradient_norm": norm,
+        "tokens": weight,
+        "bad_in_a_row": state.bad_in_a_row,
+        "bad_total": state.bad_total,
+    }
+
+
+def _accumulated(
+    params: Any, batch: Batch, loss: LossFunction, accumulation: int
+) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+    """Sums of the loss over the batch, and the gradient of the summed objective."""
+
+    def value(params: Any, rows: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        objective, nll, weight = loss(params, rows)
+        return objective, (nll, weight)
+
+    gradient = jax.value_and_grad(value, has_aux=True)
+    if accumulation == 1:
+        (objective, (nll, weight)), gradients = gradient(params, batch)
+        return objective, nll, weight, gradients
+
+    def split(x: jax.Array) -> jax.Array:
+        # Rows are dealt out in turn, so that each device keeps its own.
+        return x.reshape(x.shape[0] // accumulation, accumulation, *x.shape[1:]).swapaxes(0, 1)
+
+    def add(carry: Any, rows: Batch) -> tuple[Any, None]:
+        (objective, (nll, weight)), gradients = gradient(params, rows)
+        return jax.tree.map(jnp.add, carry, (objective, nll, weight, gradients)), None
+
+    zero = jnp.zeros((), jnp.float32)
+    start = (zero, zero, zero, jax.tree.map(jnp.zeros_like, params))
+    sums, _ = jax.lax.scan(add, start, jax.tree.map(split, batch))
+    return sums
