@@ -16,10 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from lilith.config import ConfigError, ModelConfig
+from lilith.model.blocked_attention import MASKED, blocked_attention
 from lilith.sharding import ShardingRules, activation_spec, constrain
-
-# Large enough to vanish in a softmax, small enough that adding two of them stays finite.
-MASKED = -1e30
 
 
 class AttentionContext(NamedTuple):
@@ -79,10 +77,12 @@ def attention(
             k_BSKH,
             v_BSKH,
             mask=attention_mask(context, window)[:, None],
-            implementation=implementation,
+            implementation="cudnn" if implementation == "cudnn" else "xla",
         )
     if implementation == "blocked":
-        return blocked_attention(q_BTNH, k_BSKH, v_BSKH, context, window)
+        # At least 64 queries fill a matrix product; at most 16 blocks keep the program short.
+        block = max(64, math.ceil(q_BTNH.shape[1] / 16))
+        return blocked_attention(q_BTNH, k_BSKH, v_BSKH, context.q_segments_BT, window, block)
     if implementation == "splash":
         return splash_attention(q_BTNH, k_BSKH, v_BSKH, context, window, rules)
     raise ConfigError(f"unknown attention implementation {implementation!r}")
@@ -145,58 +145,6 @@ def reference_attention(
     weights = jax.nn.softmax(scores, axis=-1).astype(v_BSKH.dtype)
     out_BTKGH = jnp.einsum("BKGTS,BSKH->BTKGH", weights, v_BSKH)
     return out_BTKGH.reshape(batch, length, heads, width)
-
-
-def blocked_attention(
-    q_BTNH: jax.Array,
-    k_BSKH: jax.Array,
-    v_BSKH: jax.Array,
-    context: AttentionContext,
-    window: int | None,
-    block: int = 128,
-) -> jax.Array:
-    """Attention of tokens to themselves, one block of queries after another.
-
-    A block's keys end where the block does and start where its window does, so nearly half of the
-    products of a full causal score matrix are never made. Weights are recomputed when
-    differentiated instead of kept.
-    """
-    length = q_BTNH.shape[1]
-    outputs = []
-    for start in range(0, length, block):
-        end = min(start + block, length)
-        first = 0 if window is None else max(0, start - window + 1)
-        outputs.append(
-            _query_block(
-                q_BTNH[:, start:end],
-                k_BSKH[:, first:end],
-                v_BSKH[:, first:end],
-                context.q_segments_BT[:, start:end],
-                context.kv_segments_BS[:, first:end],
-                start - first,
-                window,
-            )
-        )
-    return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
-
-
-def _query_block(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    q_segments: jax.Array,
-    kv_segments: jax.Array,
-    offset: int,
-    window: int | None,
-) -> jax.Array:
-    @jax.checkpoint
-    def block(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        index_T = jnp.broadcast_to(jnp.arange(q.shape[1]) + offset, q_segments.shape)
-        index_S = jnp.broadcast_to(jnp.arange(k.shape[1]), kv_segments.shape)
-        context = AttentionContext(q_segments, kv_segments, index_T, index_S)
-        return reference_attention(q, k, v, attention_mask(context, window))
-
-    return block(q, k, v)
 
 
 def splash_attention(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,8 +23,11 @@ def use_weight(weight: jax.Array, dtype: Any, rules: ShardingRules, *axes: str |
     return constrain(weight.astype(dtype), rules, *axes)
 
 
+@partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     """x / sqrt(mean(x^2) + eps) * scale over the last axis, in float32 (Zhang, Sennrich 2019).
+
+    Only ``x`` is kept for the backward pass.
 
     Args:
       x: [..., D].
@@ -98,18 +102,15 @@ def project_heads(
 ) -> jax.Array:
     """x @ weight for every head, [B, T, N, H]; ``heads`` is ``heads`` or ``kv_heads``."""
     weight = use_weight(weight_DNH, x_BTD.dtype, rules, "model", heads, "head_dim")
-    return jnp.einsum("BTD,DNH->BTNH", x_BTD, weight)
+    flat = dense(x_BTD, weight.reshape(weight.shape[0], -1), rules, heads)
+    return flat.reshape(*flat.shape[:2], *weight.shape[1:])
 
 
 def merge_heads(x_BTNH: jax.Array, weight_NHD: jax.Array, rules: ShardingRules) -> jax.Array:
     """The output projection of attention, [B, T, D]."""
     weight = use_weight(weight_NHD, x_BTNH.dtype, rules, "heads", "head_dim", "model")
-    return jnp.einsum(
-        "BTNH,NHD->BTD",
-        x_BTNH,
-        weight,
-        out_sharding=activation_spec(rules, "batch", "length", "model"),
-    )
+    flat_BTC = x_BTNH.reshape(*x_BTNH.shape[:2], -1)
+    return dense(flat_BTC, weight.reshape(-1, weight.shape[-1]), rules, "model")
 
 
 def swiglu_mlp(x_BTD: jax.Array, weights: dict[str, Any], rules: ShardingRules) -> jax.Array:
@@ -117,13 +118,30 @@ def swiglu_mlp(x_BTD: jax.Array, weights: dict[str, Any], rules: ShardingRules) 
     gate_DF = use_weight(weights["gate"], x_BTD.dtype, rules, "model", "ff")
     up_DF = use_weight(weights["up"], x_BTD.dtype, rules, "model", "ff")
     down_FD = use_weight(weights["down"], x_BTD.dtype, rules, "ff", "model")
-    hidden_BTF = jax.nn.silu(x_BTD @ gate_DF) * (x_BTD @ up_DF)
-    return jnp.einsum(
-        "BTF,FD->BTD",
-        hidden_BTF,
-        down_FD,
-        out_sharding=activation_spec(rules, "batch", "length", "model"),
+
+    # The product silu(gate) * up is cheaper to make again than to keep for the backward pass.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def gated_down(gate_BTF: jax.Array, up_BTF: jax.Array, down_FD: jax.Array) -> jax.Array:
+        return dense(jax.nn.silu(gate_BTF) * up_BTF, down_FD, rules, "model")
+
+    return gated_down(dense(x_BTD, gate_DF, rules, "ff"), dense(x_BTD, up_DF, rules, "ff"), down_FD)
+
+
+def dense(x_BTC: jax.Array, weight_CE: jax.Array, rules: ShardingRules, out: str) -> jax.Array:
+    """x @ weight, [B, T, E], with the last axis of the result laid out as ``out``.
+
+    Rows and tokens are one axis during the product: with two, the gradient of the weight sums over
+    both, and XLA's CPU backend first writes a transposed copy of each operand (a fifth of a step).
+    """
+    batch, length, _ = x_BTC.shape
+    spec = activation_spec(rules, "batch", "length", out)
+    if spec is not None and spec[1] is not None:  # a split length can not merge with the rows
+        return jnp.einsum("BTC,CE->BTE", x_BTC, weight_CE, out_sharding=spec)
+    flat = None if spec is None else activation_spec(rules, "batch", out)
+    product = jnp.einsum(
+        "RC,CE->RE", x_BTC.reshape(batch * length, -1), weight_CE, out_sharding=flat
     )
+    return product.reshape(batch, length, -1)
 
 
 def softcap(x: jax.Array, cap: float) -> jax.Array:

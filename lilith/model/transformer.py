@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from lilith.config import ModelConfig
 from lilith.model.attention import AttentionContext, attention, choose_implementation
@@ -139,6 +140,7 @@ def _layer(
             implementation=implementation,
             rules=rules,
         )
+        out_BTNH = checkpoint_name(out_BTNH, "attention_out")
         x_BTD = x_BTD + merge_heads(out_BTNH, own["o"], rules)
     with jax.named_scope("mlp"):
         h_BTD = rms_norm(x_BTD, weights["mlp_norm"], config.norm_eps)

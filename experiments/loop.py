@@ -1,0 +1,284 @@
+"""The training loop of every stage: restore, step, look, save, stop.
+
+A stage gives a :class:`Stage`; the loop owns the state, the checkpoints, the metrics file and the
+signals. Killed at any step and started again, it goes on to the same final bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from experiments.progress import Progress
+from lilith.config import ExperimentConfig, UserError
+from lilith.config_parsing import to_json
+from lilith.model.estimates import flops_per_token
+from lilith.train.checkpoint import Checkpointer
+from lilith.train.metrics import (
+    MetricsWriter,
+    Throughput,
+    model_flops_utilization,
+    total_peak_flops,
+)
+from lilith.train.optimizer import make_optimizer, make_schedule
+from lilith.train.state import TrainState, abstract_state, init_state, put_batch
+from lilith.train.step import LossFunction, train_step
+
+
+class TrainingError(UserError):
+    """Training can not go on: the loss stays non-finite, or the batches teach nothing."""
+
+
+class BatchIterator(Protocol):
+    """Batches in a fixed order, with a position that can be saved."""
+
+    def next(self) -> dict[str, np.ndarray]:
+        """This process's rows of the next global batch."""
+
+    def state(self) -> dict[str, Any]:
+        """The position, as JSON values."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back (or on) to a saved position."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage hands to the loop.
+
+    Attributes:
+      evaluate: (params, whole) -> named figures; ``validation_loss`` picks the best checkpoint.
+      sample: (params, step) shows what the model writes; None never samples.
+    """
+
+    config: ExperimentConfig
+    workdir: pathlib.Path
+    mesh: Mesh
+    loss: LossFunction
+    batches: BatchIterator
+    evaluate: Callable[[Any, bool], dict[str, float]]
+    sample: Callable[[Any, int], str] | None
+    tokenizer_directory: pathlib.Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of :func:`train` ended."""
+
+    state: TrainState
+    step: int
+    finished: bool
+    signal: int | None = None  # that asked for the stop
+
+
+class _StopSignals:
+    """Turns SIGTERM and SIGINT into a flag that the loop reads between steps."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[_StopSignals]:
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def note(number: int, frame: object) -> None:
+            if self.received == signal.SIGINT == number:
+                raise KeyboardInterrupt  # asked twice: do not wait for the step
+            self.received = number
+
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop_after(self, step: int) -> bool:
+        """Whether every process is to stop after ``step``; they agree on the step."""
+        if jax.process_count() == 1:
+            return self.received is not None
+        return multihost_utils.reached_preemption_sync_point(step)
+
+
+def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outcome:
+    """Train to ``config.train.steps``, from the newest checkpoint if there is one.
+
+    Raises:
+      TrainingError: too many non-finite steps in a row, or a batch without trained tokens.
+      CheckpointError, DataError: what they say.
+    """
+    config = stage.config
+    optimizer = make_optimizer(config.optimizer, config.train.steps)
+    state, start = _restore_or_init(stage, optimizer, checkpointer, progress)
+    step_function = jax.jit(
+        partial(
+            train_step,
+            loss=stage.loss,
+            optimizer=optimizer,
+            accumulation=config.train.accumulation,
+            clip_norm=config.optimizer.clip_norm,
+        ),
+        donate_argnums=0,
+    )
+    loop = _Loop(stage, progress, checkpointer, start)
+    with _StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop.metrics:
+        step = start
+        while step < config.train.steps:
+            batch = put_batch(_next_rows(stage.batches, step), stage.mesh)
+            with jax.transfer_guard("disallow"):
+                state, figures = step_function(state, batch)
+            step += 1
+            loop.note(step, figures)
+            loop.look(step, state)
+            if signals.stop_after(step):
+                loop.flush()
+                loop.save(step, state, None)
+                checkpointer.wait()
+                return Outcome(state, step, step == config.train.steps, signals.received)
+        loop.flush()
+        checkpointer.wait()
+    return Outcome(state, step, True)
+
+
+def _next_rows(batches: BatchIterator, step: int) -> dict[str, np.ndarray]:
+    rows = batches.next()
+    # Another process's rows may carry the loss; with one process, these are all there are.
+    if jax.process_count() == 1 and not rows["loss_mask"].any():
+        raise TrainingError(
+            f"the batch of step {step + 1} has no trained token (its loss mask is all zero); "
+            "check the data and the template that marks what is trained"
+        )
+    return rows
+
+
+def _restore_or_init(
+    stage: Stage,
+    optimizer: optax.GradientTransformation,
+    checkpointer: Checkpointer,
+    progress: Progress,
+) -> tuple[TrainState, int]:
+    config = stage.config
+    if checkpointer.latest_step() is None:
+        return init_state(config.seed, config.model, optimizer, stage.mesh), 0
+    target = abstract_state(config.model, optimizer, stage.mesh)
+    restored = checkpointer.restore(target)
+    for warning in restored.warnings:
+        progress.message(f"warning: {warning}")
+    stage.batches.restore(dict(restored.info.data_state))
+    progress.message(f"resumed from the checkpoint of step {restored.step}")
+    return restored.state, restored.step
+
+
+class _Loop:
+    """What happens around the steps: figures, evaluations, samples, saves."""
+
+    def __init__(
+        self, stage: Stage, progress: Progress, checkpointer: Checkpointer, start: int
+    ) -> None:
+        config = stage.config
+        self.stage, self.progress, self.checkpointer = stage, progress, checkpointer
+        self.config_json = to_json(config)
+        self.schedule = make_schedule(config.optimizer, config.train.steps)
+        self.metrics = MetricsWriter(stage.workdir / "metrics.jsonl")
+        self.metrics.resume(start)
+        self.throughput = Throughput()
+        self.tokens_per_step = config.train.batch * config.data.length
+        self.flops = flops_per_token(config.model, config.data.length).causal
+        self.peak, self.peak_source = total_peak_flops(
+            list(stage.mesh.devices.flat), config.model.compute_dtype
+        )
+        self.began = time.perf_counter()
+        self.pending: tuple[int, dict[str, jax.Array]] | None = None
+        self.first_process = jax.process_index() == 0
+
+    def note(self, step: int, figures: dict[str, jax.Array]) -> None:
+        """Take a step's figures; they are read one step later, while the next one runs."""
+        self.flush()
+        self.pending = step, figures
+
+    def flush(self) -> None:
+        """Read, check, show and write the figures of the last noted step."""
+        if self.pending is None:
+            return
+        step, arrays = self.pending
+        self.pending = None
+        figures = {name: float(value) for name, value in jax.device_get(arrays).items()}
+        rate = self.throughput.update(self.tokens_per_step)
+        self._check(step, figures)
+        shown: dict[str, Any] = {"loss": figures["loss"]}
+        if rate is not None:
+            figures["tokens_per_second"] = shown["tokens_per_second"] = rate
+            figures["mfu"] = shown["mfu"] = model_flops_utilization(self.flops, rate, self.peak)
+        if self.first_process and step % self.stage.config.train.log_every == 0:
+            figures["learning_rate"] = float(self.schedule(step - 1))
+            self.metrics.write(step, **figures)
+        self.progress.update(step, **shown)
+
+    def _check(self, step: int, figures: dict[str, float]) -> None:
+        limit = self.stage.config.train.max_bad_steps
+        if figures["bad_in_a_row"]:
+            self.progress.message(
+                f"step {step} skipped: loss {figures['loss']}, gradient norm "
+                f"{figures['gradient_norm']} ({figures['bad_in_a_row']:.0f} in a row)"
+            )
+        if figures["bad_in_a_row"] >= limit:
+            last = self.checkpointer.latest_step()
+            raise TrainingError(
+                f"stopped at step {step}: {limit} steps in a row had a loss or gradient that is "
+                f"not finite (loss {figures['loss']}); the last checkpoint is of step {last}; "
+                "lower optimizer.learning_rate, set optimizer.clip_norm, or look at the data"
+            )
+
+    def look(self, step: int, state: TrainState) -> None:
+        """Evaluate, sample and save where this step asks for it."""
+        config = self.stage.config
+        last = step == config.train.steps
+        saves = last or step % config.checkpoint.every == 0
+        samples = config.train.sample_every and (last or step % config.train.sample_every == 0)
+        if not (saves or samples or step % config.train.eval_every == 0):
+            return
+        self.flush()
+        with self.throughput.paused():
+            loss = None
+            if saves or step % config.train.eval_every == 0:
+                loss = self._evaluate(step, state, whole=last)
+            if samples and self.stage.sample is not None:
+                text = self.stage.sample(state.params, step)
+                self.progress.message(text)
+            if saves:
+                self.save(step, state, loss)
+
+    def _evaluate(self, step: int, state: TrainState, whole: bool) -> float:
+        figures = self.stage.evaluate(state.params, whole)
+        if self.first_process:
+            seconds = time.perf_counter() - self.began
+            self.metrics.write(step, seconds=seconds, whole_validation=whole, **figures)
+        words = "  ".join(
+            f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items()
+        )
+        self.progress.message(f"step {step}: {words}")
+        return figures["validation_loss"]
+
+    def save(self, step: int, state: TrainState, validation_loss: float | None) -> None:
+        """Save the state and all that goes with it."""
+        self.checkpointer.save(
+            step,
+            state,
+            data_state=self.stage.batches.state(),
+            config_json=self.config_json,
+            tokenizer_directory=self.stage.tokenizer_directory,
+            validation_loss=validation_loss,
+        )

@@ -1,0 +1,4 @@
+# Tries: end by abort
+# Status: killed
+import os
+os.abort()

@@ -1,0 +1,4 @@
+# Tries: compute for ever
+# Status: timeout
+while True:
+    pass

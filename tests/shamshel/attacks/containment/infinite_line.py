@@ -1,0 +1,5 @@
+# Tries: write one endless line to the raw descriptor
+# Status: output
+import os
+while True:
+    os.write(1, b"x" * 65536)

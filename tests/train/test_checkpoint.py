@@ -1,0 +1,394 @@
+"""Saving, restoring, keeping and describing checkpoints in one process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+import shutil
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checkpoint_child import (
+    State,
+    abstract,
+    assert_same_bits,
+    host_state,
+    mesh_of,
+    on_mesh,
+    save,
+    shardings,
+)
+
+from lilith.train import checkpoint_files
+from lilith.train.checkpoint import (
+    Checkpointer,
+    CheckpointError,
+    DamagedCheckpointError,
+    list_checkpoints,
+    load_params,
+    read_info,
+)
+
+LIKE = abstract(host_state(0))
+
+
+def device_state(step: int) -> State:
+    return jax.tree.map(jnp.asarray, host_state(step))
+
+
+def run_of(directory: pathlib.Path, *steps: int, keep: int = 10) -> None:
+    with Checkpointer(directory, keep=keep) as checkpointer:
+        for step in steps:
+            save(checkpointer, step, device_state(step))
+
+
+def test_every_dtype_returns_bit_for_bit(tmp_path: pathlib.Path) -> None:
+    with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+        save(checkpointer, 7, device_state(7), data_state={"index": 3, "epochs": [1, 2]})
+        restored = checkpointer.restore(LIKE)
+    assert restored.step == 7
+    assert restored.info.data_state == {"index": 3, "epochs": [1, 2]}
+    assert restored.warnings == ()
+    assert_same_bits(restored.state, host_state(7))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 1), (2, 4)])
+def test_restores_on_another_mesh(tmp_path: pathlib.Path, shape: tuple[int, int]) -> None:
+    target = shardings(mesh_of(*shape), host_state(0))
+    with Checkpointer(tmp_path) as checkpointer:
+        save(checkpointer, 1, on_mesh(host_state(1), mesh_of(4, 2)))
+        restored = checkpointer.restore(abstract(host_state(0), target))
+    assert_same_bits(restored.state, host_state(1))
+    w = restored.state.params["layers"]["w"]
+    assert w.sharding == target.params["layers"]["w"]
+    assert w.addressable_shards[0].data.shape == (64 // shape[0], 128 // shape[1])
+
+
+def test_a_step_directory_is_self_contained(tmp_path: pathlib.Path) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    (tokenizer / "extra").mkdir(parents=True)
+    (tokenizer / "tokenizer.model").write_bytes(b"\x00model")
+    (tokenizer / "extra" / "merges.txt").write_text("a b")
+    with Checkpointer(tmp_path / "run" / "checkpoints") as checkpointer:
+        state = device_state(3)
+        save(checkpointer, 3, state, tokenizer_directory=tokenizer, validation_loss=2.5)
+    copy = tmp_path / "elsewhere" / "best"
+    shutil.copytree(tmp_path / "run" / "checkpoints" / "3", copy)
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(tokenizer)
+
+    info = read_info(copy)
+    assert (info.step, info.config_json, info.validation_loss) == (3, '{"name": "test"}\n', 2.5)
+    assert info.data_state == {"index": 3}
+    assert info.parameters == 2 * 64 * 128 + 128
+    assert str(info.arrays["params/layers/half"]) == "bfloat16[64,128]"
+    assert info.packages["jax"] == jax.__version__
+    assert info.tokenizer_directory is not None
+    assert (info.tokenizer_directory / "tokenizer.model").read_bytes() == b"\x00model"
+    assert (info.tokenizer_directory / "extra" / "merges.txt").read_text() == "a b"
+    assert_same_bits(load_params(copy), host_state(3).params)
+
+
+def test_readers_accept_run_folder_and_step(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "run" / "checkpoints"
+    run_of(root, 1, 2)
+    (root / "3.incomplete").mkdir()  # a save in progress is not theirs to delete
+    for path in (tmp_path / "run", str(root), root / "2"):
+        assert read_info(path).step == 2
+    assert read_info(tmp_path / "run", step=1).step == 1
+    assert [info.step for info in list_checkpoints(tmp_path / "run")] == [1, 2]
+    assert_same_bits(load_params(tmp_path / "run", step=1), host_state(1).params)
+    assert (root / "3.incomplete").exists()
+    for path, step, words in (
+        (root / "2", 1, "is the checkpoint of step 2, not 1"),
+        (root, 5, "no checkpoint of step 5 in .*; whole ones there: step 1, 2"),
+        (tmp_path / "nothing", None, "no whole checkpoint in .*nothing"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            read_info(path, step)
+
+
+def test_load_params_on_asked_shardings_and_dtypes(tmp_path: pathlib.Path) -> None:
+    run_of(tmp_path, 1)
+    params = host_state(1).params
+    target = shardings(mesh_of(8, 1), host_state(0)).params
+    like = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=s), params, target
+    )
+    loaded = load_params(tmp_path, like)
+    for have, want in zip(jax.tree.leaves(loaded), jax.tree.leaves(params)):
+        assert have.dtype == jnp.bfloat16
+        rounded = want.astype(jnp.bfloat16)
+        np.testing.assert_array_equal(np.float32(have), np.float32(rounded))
+    assert loaded["layers"]["w"].sharding == target["layers"]["w"]
+    del like["layers"]["half"]
+    with pytest.raises(
+        CheckpointError, match=r"params/layers/half is bfloat16\[64,128\] there, abse"
+    ):
+        load_params(tmp_path, like)
+
+
+def test_save_returns_before_the_write_and_survives_donation(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    write_manifest = checkpoint_files.write_manifest
+
+    def slow(*args: object, **options: object) -> None:
+        assert go_on.wait(60)
+        write_manifest(*args, **options)
+
+    monkeypatch.setattr(checkpoint_files, "write_manifest", slow)
+    overwrite = jax.jit(lambda s: jax.tree.map(lambda x: x + x.dtype.type(1), s), donate_argnums=0)
+    with Checkpointer(tmp_path) as checkpointer:
+        state = device_state(1)
+        save(checkpointer, 1, state)
+        for _ in range(3):
+            state = jax.block_until_ready(overwrite(state))
+        assert checkpointer.steps() == []
+        go_on.set()
+        checkpointer.wait()
+        assert_same_bits(checkpointer.restore(LIKE).state, host_state(1))
+
+
+@pytest.mark.parametrize(
+    ("keep", "keep_best", "left"),
+    [(2, 1, [2, 5, 6]), (1, 0, [6]), (1, 2, [2, 4, 6]), (3, 1, [2, 4, 5, 6])],
+)
+def test_keeps_the_newest_and_the_best(
+    tmp_path: pathlib.Path, keep: int, keep_best: int, left: list[int]
+) -> None:
+    losses = {1: 3.0, 2: 1.0, 3: None, 4: 2.0, 5: float("nan"), 6: 4.0}
+    with Checkpointer(tmp_path, keep=keep, keep_best=keep_best) as checkpointer:
+        for step, loss in losses.items():
+            save(checkpointer, step, {"x": jnp.ones(3)}, validation_loss=loss)
+        checkpointer.wait()
+        assert checkpointer.steps() == left
+        assert checkpointer.latest_step() == 6
+        assert checkpointer.best_step() == (2 if 2 in left else 6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, left))
+
+
+def test_the_only_whole_one_is_kept_until_the_next_is_committed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(tmp_path, 1)
+    monkeypatch.setattr(checkpoint_files, "write_file", fail_with(OSError(28, "No space left")))
+    with Checkpointer(tmp_path, keep=1) as checkpointer:
+        save(checkpointer, 2, device_state(2))
+        with pytest.raises(
+            CheckpointError, match=r"step 2 was not saved .* No space left on device"
+        ):
+            checkpointer.wait()
+        assert checkpointer.steps() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_an_error_of_the_background_write_reaches_the_next_save(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Checkpointer(tmp_path) as checkpointer:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint_files, "write_file", fail_with(RuntimeError("gone\nlater")))
+            save(checkpointer, 1, device_state(1))
+            with pytest.raises(
+                CheckpointError, match=r"step 1 was not .*: gone; there is no check"
+            ):
+                save(checkpointer, 2, device_state(2))
+        save(checkpointer, 2, device_state(2))
+        assert checkpointer.restore(LIKE).step == 2
+
+
+def fail_with(error: Exception):
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    return fail
+
+
+def largest_file(directory: pathlib.Path) -> pathlib.Path:
+    return max(directory.rglob("ocdbt.process_0/d/*"), key=lambda path: path.stat().st_size)
+
+
+def flip_byte(path: pathlib.Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(bytes(data))
+
+
+DAMAGE = {
+    "truncated": lambda d: largest_file(d).write_bytes(largest_file(d).read_bytes()[:-9]),
+    "missing": lambda d: largest_file(d).unlink(),
+    "flipped": lambda d: flip_byte(largest_file(d), 5000),
+    "metadata": lambda d: (d / "state" / "_CHECKPOINT_METADATA").write_text("{}"),
+    "manifest": lambda d: flip_byte(d / "manifest.json", 40),
+    "no manifest": lambda d: (d / "manifest.json").unlink(),
+    "no arrays": lambda d: shutil.rmtree(d / "state"),
+    "config": lambda d: (d / "config.json").write_text('{"name": "tset"}\n'),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_newest_falls_back_to_the_previous(tmp_path: pathlib.Path, kind: str) -> None:
+    run_of(tmp_path, 10, 20)
+    DAMAGE[kind](tmp_path / "20")
+    with Checkpointer(tmp_path) as checkpointer:
+        restored = checkpointer.restore(LIKE)
+        assert restored.step == 10
+        assert_same_bits(restored.state, host_state(10))
+        (warning,) = restored.warnings
+        assert "step 20" in warning
+        assert "step 10 is restored" in warning
+        with pytest.raises(CheckpointError, match="20"):
+            checkpointer.restore(LIKE, step=20)
+        save(checkpointer, 20, device_state(20))  # takes the place of the damaged one
+        checkpointer.wait()
+        assert checkpointer.steps() == [10, 20]
+        assert_same_bits(checkpointer.restore(LIKE).state, host_state(20))
+
+
+def test_a_load_that_fails_without_checksums_falls_back(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_files, "CHECKSUM_TOTAL", 0)
+    monkeypatch.setattr(checkpoint_files, "CHECKSUM_FILE", 0)
+    run_of(tmp_path, 1, 2)
+    flip_byte(tmp_path / "2" / "state" / "state" / "manifest.ocdbt", 20)
+    with Checkpointer(tmp_path) as checkpointer:
+        restored = checkpointer.restore(LIKE)
+    assert_same_bits(restored.state, host_state(1))
+    assert "step 2 (" in restored.warnings[0]
+
+
+def test_none_readable_says_so(tmp_path: pathlib.Path) -> None:
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.latest_step() is None
+        with pytest.raises(CheckpointError, match="no checkpoint in"):
+            checkpointer.restore(LIKE)
+    run_of(tmp_path, 1, 2)
+    for step in ("1", "2"):
+        DAMAGE["missing"](tmp_path / step)
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.steps() == []
+        with pytest.raises(CheckpointError, match=r"readable: step 2 \(.*; step 1 \("):
+            checkpointer.restore(LIKE)
+        assert checkpointer.best_step() is None
+    with pytest.raises(DamagedCheckpointError, match=r"2 is not readable .*no other one there"):
+        read_info(tmp_path / "2")
+
+
+def test_another_model_is_refused_by_name(tmp_path: pathlib.Path) -> None:
+    run_of(tmp_path, 1)
+    f32 = jnp.float32
+    for path, leaf, words in (
+        (
+            "w",
+            jax.ShapeDtypeStruct((64, 64), f32),
+            r"w is float32\[64,128\] there, float32\[64,64\]",
+        ),
+        (
+            "w",
+            jax.ShapeDtypeStruct((64, 128), jnp.int32),
+            r"float32\[64,128\] there, int32\[64,128",
+        ),
+        (
+            "bias",
+            jax.ShapeDtypeStruct((3,), f32),
+            r"params/layers/bias is absent there, float32\[3",
+        ),
+    ):
+        layers = {**LIKE.params["layers"], path: leaf}
+        other = LIKE.replace(params={**LIKE.params, "layers": layers})
+        with Checkpointer(tmp_path) as checkpointer:
+            with pytest.raises(CheckpointError, match=words):
+                checkpointer.restore(other)
+            assert checkpointer.steps() == [1]
+    with (
+        Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(CheckpointError, match=r"key is uint32\[2\] there, absent .* and 4 more"),
+    ):
+        checkpointer.restore({"params": LIKE.params})
+
+
+def test_what_can_not_be_saved_is_named(tmp_path: pathlib.Path) -> None:
+    with Checkpointer(tmp_path) as checkpointer:
+        for leaf, words in (
+            (np.ones(3), "a/b of the state is a ndarray"),
+            (jnp.zeros((0, 3)), r"a/b of the state has shape \(0, 3\)"),
+            (jax.random.key(0), "a/b of the state is a typed random key"),
+        ):
+            with pytest.raises(CheckpointError, match=words):
+                save(checkpointer, 1, {"a": {"b": leaf}})
+        with pytest.raises(CheckpointError, match=r"the tokenizer's folder .*none can not be read"):
+            save(checkpointer, 1, device_state(1), tokenizer_directory=tmp_path / "none")
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"checkpoints can not be kept in .*file"):
+        Checkpointer(tmp_path / "file" / "checkpoints")
+
+
+def test_going_back_is_refused_and_the_same_step_is_written_once(tmp_path: pathlib.Path) -> None:
+    with Checkpointer(tmp_path, keep=5) as checkpointer:
+        for step in (5, 10):
+            save(checkpointer, step, device_state(step), validation_loss=2.0)
+        checkpointer.wait()
+        written = (tmp_path / "10" / "state").stat().st_mtime_ns
+        save(checkpointer, 10, device_state(10), validation_loss=1.0)
+        checkpointer.wait()
+        assert (tmp_path / "10" / "state").stat().st_mtime_ns == written
+        assert read_info(tmp_path).validation_loss == 1.0
+        assert_same_bits(checkpointer.restore(LIKE, step=5).state, host_state(5))
+        for step in (7, 10):
+            with pytest.raises(CheckpointError, match=f"step {step} can not .* holds step 10"):
+                save(checkpointer, step, device_state(step))
+
+
+def test_leftovers_are_ignored_and_cleaned_at_the_next_start(tmp_path: pathlib.Path) -> None:
+    run_of(tmp_path, 1)
+    for leftover in ("2.incomplete", "0.deleting", "2.incomplete.deleting"):
+        shutil.copytree(tmp_path / "1", tmp_path / leftover)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "007").mkdir()
+    assert read_info(tmp_path).step == 1
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.steps() == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "1", "notes"]
+
+
+def test_an_object_store_commits_by_the_manifest_alone(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_files, "is_local", lambda path: False)
+    run_of(tmp_path, 1, 2, 3, keep=2)
+    (tmp_path / "3" / "manifest.json").unlink()  # as a killed save leaves it
+    assert read_info(tmp_path).step == 2
+    with Checkpointer(tmp_path) as checkpointer:
+        restored = checkpointer.restore(LIKE)
+    assert (restored.step, restored.warnings) == (2, ())
+    assert_same_bits(restored.state, host_state(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_a_later_format_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_files, "FORMAT", 2)
+        run_of(tmp_path, 1)
+    with pytest.raises(CheckpointError, match="format 2, this LILITH reads up to 1: update LILITH"):
+        read_info(tmp_path)
+    assert json.loads((tmp_path / "1" / "manifest.json").read_text())["manifest"]["format"] == 2
+
+
+def test_orbax_is_quiet_but_not_mute(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "absl")
+    run_of(tmp_path, 1)
+    load_params(tmp_path)
+    assert [record for record in caplog.records if "orbax" in record.pathname] == []
+    logger = logging.getLogger("absl")
+    error = logger.makeRecord("absl", logging.ERROR, "/x/orbax/y.py", 1, "bad", (), None)
+    assert logger.filter(error)
