@@ -44,7 +44,7 @@ class TrainingError(UserError):
 class BatchIterator(Protocol):
     """Batches in a fixed order, with a position that can be saved."""
 
-    def next(self) -> dict[str, np.ndarray]:
+    def __next__(self) -> dict[str, np.ndarray]:
         """This process's rows of the next global batch."""
 
     def state(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
 
 
 def _next_rows(batches: BatchIterator, step: int) -> dict[str, np.ndarray]:
-    rows = batches.next()
+    rows = next(batches)
     # Another process's rows may carry the loss; with one process, these are all there are.
     if jax.process_count() == 1 and not rows["loss_mask"].any():
         raise TrainingError(

@@ -54,6 +54,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     from lilith.model.presets import PRESETS
 
     path = _find(name)
+    config: object = None
     if path.suffix == ".json":
         config = from_json(ExperimentConfig, path.read_text())
     else:

@@ -86,6 +86,7 @@ def _assign(cls: Any, data: Any, key: str, text: str) -> None:
     """Set the leaf at dotted ``key`` of nested plain data, parsed by its declared type."""
     parts = key.split(".")
     hint: Any = cls
+    child: Any
     for depth, part in enumerate(parts):
         here = ".".join(parts[:depth])
         if dataclasses.is_dataclass(hint):

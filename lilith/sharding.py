@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lilith.config import MeshConfig, UserError, nearest
 
@@ -108,13 +108,17 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     )
 
 
-def named_sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
+def named_sharding(mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> NamedSharding:
     """``spec`` on ``mesh``, without the mesh axes of size one (which split nothing)."""
-    return NamedSharding(mesh, _drop_trivial(mesh.shape, spec))
+    return NamedSharding(mesh, without_trivial_axes(mesh.shape, spec))
 
 
 def check_divisible(
-    name: str, shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh, rules: ShardingRules
+    name: str,
+    shape: Sequence[int],
+    axes: Sequence[str | None],
+    mesh: Mesh | AbstractMesh,
+    rules: ShardingRules,
 ) -> None:
     """Raise :class:`ShardingError` naming the dimension if ``shape`` does not split evenly."""
     for size, axis, part in zip(shape, axes, rules.spec(*axes)):
@@ -137,10 +141,12 @@ def activation_spec(rules: ShardingRules, *axes: str | None) -> PartitionSpec | 
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return None
-    return _drop_trivial(mesh.shape, rules.spec(*axes))
+    return without_trivial_axes(mesh.shape, rules.spec(*axes))
 
 
-def _drop_trivial(sizes: Any, spec: PartitionSpec) -> PartitionSpec:
+def without_trivial_axes(sizes: Mapping[str, int], spec: PartitionSpec) -> PartitionSpec:
+    """``spec`` without the mesh axes of size one, which split nothing."""
+
     def keep(part: Any) -> Any:
         names = (part,) if isinstance(part, str) else (part or ())
         return tuple(name for name in names if sizes[name] > 1) or None

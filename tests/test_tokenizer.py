@@ -109,7 +109,7 @@ def test_control_characters_round_trip(kinds, text):
 
 
 FRAGMENTS = [
-    "def ", "self.", "\n", "\r\n", "    ", "\t", "(", "):", '"""', "0x1F", "1234", "▁", "<", "|", ">",
+    "def ", "self.", "\n", "\r\n", "    ", "\t", "(", "):", '"""', "0x1F", "12", "▁", "<", "|", ">",
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|bos|>", "<|pad|>", "<unk>", "<tool_call>",
     "<0x0A>", "é", "→", "#",
 ]  # fmt: skip

@@ -232,7 +232,9 @@ def _open_corpus(data: DataConfig, cache: Path, folder: Path) -> Corpus:
     finished = read_json(folder / "corpus.json")
     texts, tokens, rows = (cache / finished["stages"][name] for name in ("texts", "tokens", "rows"))
     if not all(stage_folder.is_dir() for stage_folder in (texts, tokens, rows)):
-        raise DataError(f"the data cache {cache} has lost a part; delete the folder and start again")
+        raise DataError(
+            f"the data cache {cache} has lost a part; delete the folder and start again"
+        )
     tokenizer = load_tokenizer(folder / "tokenizer")
     report = PrepareReport.from_dict(read_json(texts / "report.json"))
     length = read_json(rows / "rows.json")["length"]

@@ -45,24 +45,30 @@ def read_jsonl(files: Iterable[Path], field: str, limit: int) -> Iterator[Docume
 def read_array_records(
     files: Iterable[Path], field: str, limit: int
 ) -> Iterator[Document | Skipped]:
-    """One document a record: UTF-8 text, or a JSON object with the text under ``field``."""
-    from array_record.python import array_record_module
+    """One document a record: UTF-8 text, or a JSON object with the text under ``field``.
 
+    A damaged shard gives the records before the damage, then one :class:`Skipped`.
+    """
     for file in files:
         try:
-            reader = array_record_module.ArrayRecordReader(str(file))
-        except Exception:  # the module raises whatever its C++ side reports
-            yield Skipped("unreadable", str(file))
-            continue
-        for start in range(0, reader.num_records(), _READ_AT_ONCE):
-            stop = min(start + _READ_AT_ONCE, reader.num_records())
-            for i, record in enumerate(reader.read(list(range(start, stop))), start):
+            for i, record in enumerate(_array_records(file)):
                 name = f"{file}#{i}"
                 if record.lstrip().startswith(b"{"):
                     yield from _read_json(record, field, name, limit, text_if_not_json=True)
                 else:
                     yield from _decoded(record, name, limit)
-        reader.close()
+        except (RuntimeError, IndexError, OSError):  # what the module makes of a damaged file
+            yield Skipped("unreadable", str(file))
+
+
+def _array_records(file: Path) -> Iterator[bytes]:
+    from array_record.python import array_record_module
+
+    reader = array_record_module.ArrayRecordReader(str(file))
+    count = reader.num_records()
+    for start in range(0, count, _READ_AT_ONCE):
+        yield from reader.read(list(range(start, min(start + _READ_AT_ONCE, count))))
+    reader.close()  # raises if the file was damaged
 
 
 def open_tfds(config: SourceConfig, path: str) -> Any:

@@ -78,7 +78,7 @@ def sample(
     batch, width = tokens_BT.shape
     row_spec = activation_spec(rules, "batch")
     keys_B = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(batch))
-    cache = _place_cache(init_cache(config, batch, width + new_tokens), rules)
+    cache: KVCache | None = _place_cache(init_cache(config, batch, width + new_tokens), rules)
     segments_BT = (jnp.arange(width) < constrain(length_B, rules, "batch")[:, None]).astype(int)
     hidden_BTD, cache = forward(
         params, tokens_BT, config, segments_BT=segments_BT, cache=cache, rules=rules

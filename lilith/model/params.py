@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from lilith.config import ModelConfig
 from lilith.sharding import DEFAULT_RULES, ShardingRules, check_divisible, named_sharding
@@ -137,7 +137,7 @@ def init_params(seed: int, config: ModelConfig) -> Params:
 
 
 def param_shardings(
-    config: ModelConfig, mesh: Mesh, rules: ShardingRules = DEFAULT_RULES
+    config: ModelConfig, mesh: Mesh | AbstractMesh, rules: ShardingRules = DEFAULT_RULES
 ) -> Params:
     """Where each weight lives on ``mesh``.
 
@@ -151,7 +151,9 @@ def param_shardings(
 
 
 def abstract_params(
-    config: ModelConfig, mesh: Mesh | None = None, rules: ShardingRules = DEFAULT_RULES
+    config: ModelConfig,
+    mesh: Mesh | AbstractMesh | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
 ) -> Params:
     """Shapes and dtypes (and shardings, given a mesh) of every weight, without values."""
     dtype = jnp.dtype(config.param_dtype)

@@ -4,33 +4,33 @@ Nothing here is trusted, since the candidate shares the process and may rewrite 
 expected value and no test; all that leaves is bytes, which the trusted side decodes strictly.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
-_CODE = sys.argv[1] if sys.argv[1:] else "/box/code"
-sys.path.insert(0, _CODE)
-from frames import read_frame, write_frame  # noqa: E402
-from plain import NotPlainData, decode, encode  # noqa: E402
+from .frames import read_frame, write_frame
+from .plain import NotPlainData, decode, encode
 
-del sys.path[0], sys.argv[1:]
 _MAX_TEXT = 2000
 
 
 class Candidate:
     """The loaded source, and the objects that stay on this side."""
 
-    def __init__(self, source):  # type: ignore[no-untyped-def]
-        self.objects = []  # type: ignore[var-annotated]
+    def __init__(self, source: str) -> None:
+        self.objects: list[Any] = []
         module = type(sys)("candidate")
         sys.modules["candidate"] = module
         self.names = module.__dict__
         exec(compile(source, "candidate.py", "exec"), self.names)
 
-    def keep(self, value):  # type: ignore[no-untyped-def]
+    def keep(self, value: Any) -> int:
         """Give an object a number by which the tests may name it."""
         self.objects.append(value)
         return len(self.objects) - 1
 
-    def answer(self, kind, target, *rest):  # type: ignore[no-untyped-def]
+    def answer(self, kind: str, target: Any, *rest: Any) -> bytes:
         """Do one request; returns the encoded answer."""
         if kind == "call":
             if target not in self.names:
@@ -45,7 +45,7 @@ class Candidate:
         return encode(("value", None))
 
 
-def describe(error):  # type: ignore[no-untyped-def]
+def describe(error: BaseException) -> bytes:
     """An exception as its class names, nearest first, and its message."""
     try:
         text = str(error)[:_MAX_TEXT]
@@ -55,7 +55,7 @@ def describe(error):  # type: ignore[no-untyped-def]
     return encode(("raise", names[:16], text))
 
 
-def main():  # type: ignore[no-untyped-def]
+def main(code: str) -> None:
     """Serve until the supervisor hangs up."""
     candidate = None
     while True:
@@ -65,7 +65,7 @@ def main():  # type: ignore[no-untyped-def]
             return
         try:
             if candidate is None:
-                with open(_CODE + "/candidate.txt", encoding="utf-8") as file:
+                with open(code + "/candidate.txt", encoding="utf-8") as file:
                     source = file.read()
                 candidate = Candidate(source)
                 reply = encode(("value", None))
@@ -77,6 +77,3 @@ def main():  # type: ignore[no-untyped-def]
         except BaseException as error:
             reply = describe(error)
         write_frame(reply)
-
-
-main()

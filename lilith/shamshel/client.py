@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import functools
 import marshal
@@ -52,8 +53,13 @@ class Zygote:
         command = [interpreter.executable, "-I", "-S", "-B", "-c", _BOOT, _FOLDER]
         with theirs:
             self.process = subprocess.Popen(
-                [*command, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=keep, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=keep,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
         plan = {"level": level, "parent": os.getpid(), **dataclasses.asdict(interpreter)}
@@ -127,14 +133,29 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+# Run by the jail's interpreter; without isolation the folder is not /box/code, and is told.
+_START = """
+import sys
+code = sys.argv.pop(1) if sys.argv[1:] else "/box/code"
+sys.path.insert(0, code)
+from shamshel import {name}
+del sys.path[0]
+{name}.main(code)
+"""
+
+
+def _compiled(source: str, name: str) -> bytes:
+    code = compile(source, f"<{name}>", "exec", dont_inherit=True, optimize=0)
+    return MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+
+
 @functools.cache
 def program(name: str) -> dict[str, bytes]:
-    """Return the files of one of the package's own jail programs, compiled."""
-    files = {}
+    """Return the files of one of the package's own jail programs, compiled: start.pyc runs it."""
+    files = {"start.pyc": _compiled(_START.format(name=name), "start")}
     for module in ("plain", "frames", name):
         with open(os.path.join(_FOLDER, f"{module}.py"), encoding="utf-8") as source:
-            code = compile(source.read(), f"<{module}>", "exec", dont_inherit=True, optimize=0)
-        files[f"{module}.pyc"] = MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+            files[f"shamshel/{module}.pyc"] = _compiled(source.read(), module)
     return files
 
 
@@ -156,8 +177,12 @@ class Job:
         single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         return {
             "limits": {**dataclasses.asdict(self.limits), "session": self.session},
-            "argv": self.argv, "program": self.program, "files": self.files,
-            "stdin": self.stdin, "env": single if self.packages else {}, "max_reply": MAX_REPLY,
+            "argv": self.argv,
+            "program": self.program,
+            "files": self.files,
+            "stdin": self.stdin,
+            "env": single if self.packages else {},
+            "max_reply": MAX_REPLY,
         }
 
 
@@ -187,10 +212,8 @@ class Channel:
         `fresh` begins a new count of processor time. Raises `wire.Closed`.
         """
         self.link.settimeout(wall_s + _GRACE_S)
-        try:
+        with contextlib.suppress(wire.Closed):  # it ended meanwhile, and said how
             wire.send(self.link, {"cell": cell, "wall_s": wall_s, "fresh": fresh})
-        except wire.Closed:
-            pass  # it ended meanwhile, and said how
         return wire.receive(self.link)
 
     def close(self) -> None:

@@ -131,6 +131,7 @@ def _start_jailed(
                 state.mode,
                 state.first_identity + os.getpid() % state.identities,
                 state.executable,
+                state.readable,
                 state.landlock_abi,
                 state.filter,
                 group,

@@ -2,8 +2,9 @@
 
 Allowed are the exact types None, bool, int, float, complex, str, bytes, list, tuple, dict, set and
 frozenset; those types themselves; and range, bytearray, Decimal, Fraction, Counter, OrderedDict,
-defaultdict and deque, which are rebuilt from plain parts. A subclass is refused, since it may override any comparison.
-Depth and size are bounded. The module stands alone: it is also run inside the jail.
+defaultdict and deque, which are rebuilt from plain parts. A subclass is refused, since it may
+override any comparison. Depth and size are bounded. The module stands alone: it is also run
+inside the jail.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _MANY_KEYS = 256
 _MAX_INT_DIGITS = 1 << 18  # hexadecimal
 
 
-_TYPES = {
+_TAGS: dict[type, bytes] = {list: b"L", tuple: b"T", set: b"S", frozenset: b"Z", dict: b"D"}
+_TYPES: dict[str, type] = {
     t.__name__: t
     for t in (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))
 }
@@ -26,15 +28,6 @@ _TYPES = {
 
 class NotPlainData(Exception):
     """A value, or bytes, outside of plain data."""
-
-
-class Handle:
-    """Stands for an object that stays in the candidate's process; compares by identity only."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 # Types from the library, by tag: (module, name). Looked up only where the module is loaded:
@@ -134,7 +127,7 @@ class _Encoder:
             self.compound(value, kind, depth)
 
     def compound(self, value: Any, kind: type, depth: int) -> None:
-        tag = {list: b"L", tuple: b"T", set: b"S", frozenset: b"Z", dict: b"D"}.get(kind)
+        tag = _TAGS.get(kind)
         if tag is not None:
             self.put(b"%c%d:" % (tag, len(value)))
             items = value.items() if kind is dict else value
@@ -145,6 +138,7 @@ class _Encoder:
                 else:
                     self.value(item, depth + 1)
             return
+        parts: Any
         if kind is range:
             name, parts = "range", (value.start, value.stop, value.step)
         elif kind is bytearray:

@@ -126,7 +126,11 @@ class Sandbox:
         if problem is not None:
             return replace(problem, level=self.limits.level)
         job = Job(
-            self.limits, ["/box/code/main.py"], {"main.py": source.encode()}, given, raw,
+            self.limits,
+            ["/box/code/main.py"],
+            {"main.py": source.encode()},
+            given,
+            raw,
             self.packages,
         )
         with self.slots:
@@ -199,7 +203,8 @@ class Session:
         message = self._channel.exchange(source.encode(), self.limits.wall_s, fresh=True)
         if message.get("failure"):
             self._drop()
-            return refusal(*message["failure"], self.limits.level)
+            mechanism, reason = message["failure"]
+            return refusal(mechanism, reason, self.limits.level)
         run = from_message(message, self.limits.level, self.limits.output_kb)
         number, _, status = (message["reply"] or b"").partition(b":")
         told = status.decode("ascii", "replace")
@@ -216,7 +221,7 @@ class Session:
         return replace(run, status=told, exit_code=int(told != "ok"), state_lost=lost_before)
 
     def _open(self) -> Channel:
-        argv = ["/box/code/worker.pyc"]
+        argv = ["/box/code/start.pyc"]
         if self.limits.level == "process":
             argv.append("/box/code")
         files = program("worker")

@@ -108,7 +108,7 @@ class Supervisor:
         self._finish()
 
     def _wait(self, seconds: float) -> None:
-        for descriptor, events in self.poll.poll(math.ceil(max(seconds, 0) * 1000)):
+        for descriptor, _ in self.poll.poll(math.ceil(max(seconds, 0) * 1000)):
             if descriptor == self.link.fileno():
                 self.cause = self.cause or "killed"
             elif descriptor == self.jail.report.fileno():
@@ -331,15 +331,18 @@ class Supervisor:
 
 def main(link: socket.socket, state: State) -> NoReturn:
     """Be the supervisor of whatever the caller asks for on `link`."""
+    code = 1  # which tells the zygote to clear up what this process could not
     try:
         request = wire.receive(link)
         try:
-            supervisor = Supervisor(link, state, request)
+            Supervisor(link, state, request).run()
         except SetupError as error:
-            wire.send(link, {"status": "refused", "failure": (error.mechanism, error.reason)})
-        else:
-            supervisor.run()
+            wire.send(link, {"failure": (error.mechanism, error.reason)})
+        except Exception as error:
+            wire.send(link, {"failure": ("supervisor", f"{type(error).__name__}: {error}")})
+            raise
+        code = 0
     except wire.Closed:
-        pass
+        code = 0
     finally:
-        os._exit(0)
+        os._exit(code)

@@ -4,16 +4,17 @@ The candidate is elsewhere. A call leaves as plain data and its answer is decode
 what a test compares are values built here.
 """
 
+from __future__ import annotations
+
 import builtins
 import marshal
 import sys
+from collections.abc import Callable
+from typing import Any
 
-_CODE = sys.argv[1] if sys.argv[1:] else "/box/code"
-sys.path.insert(0, _CODE)
-from frames import read_frame, write_frame  # noqa: E402
-from plain import NotPlainData, decode, encode  # noqa: E402
+from .frames import read_frame, write_frame
+from .plain import NotPlainData, decode, encode
 
-del sys.path[0], sys.argv[1:]
 _MAX_TEXT = 2000
 _MAX_FAILURES = 50
 
@@ -29,13 +30,13 @@ class CandidateGone(BaseException):
 class Unequal(AssertionError):
     """A comparison for equality that failed, with both sides."""
 
-    def __init__(self, came, expected, message):  # type: ignore[no-untyped-def]
+    def __init__(self, came: Any, expected: Any, message: Any) -> None:
         super().__init__(message)
         self.came = came
         self.expected = expected
 
 
-def shown(value):  # type: ignore[no-untyped-def]
+def shown(value: Any) -> str:
     """A value as text of bounded length."""
     try:
         text = repr(value)
@@ -44,7 +45,7 @@ def shown(value):  # type: ignore[no-untyped-def]
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
 
 
-def exception(names, text):  # type: ignore[no-untyped-def]
+def exception(names: list[str], text: str) -> Exception:
     """The nearest built-in exception of the candidate's."""
     for name in names:
         kind = getattr(builtins, name, None)
@@ -61,12 +62,12 @@ def exception(names, text):  # type: ignore[no-untyped-def]
 class Link:
     """The way to the candidate, with a note of the last call."""
 
-    def __init__(self):  # type: ignore[no-untyped-def]
+    def __init__(self) -> None:
         self.calls = 0
         self.last = ""
         self.last_answer = ""
 
-    def ask(self, *request, handles):  # type: ignore[no-untyped-def]
+    def ask(self, *request: Any, handles: bool) -> Any:
         """Send one request and return its value, or raise its exception."""
         try:
             raw = encode(request, _handle_number)
@@ -77,6 +78,7 @@ class Link:
         if reply[:1] != b"V":
             raise CandidateGone(reply[1:].decode("utf-8", "replace"))
         try:
+            raised: BaseException
             kind, *parts = decode(reply[1:], Remote if handles else None)
             if kind == "value":
                 self.last_answer = shown(parts[0])
@@ -93,7 +95,7 @@ class Link:
             raise CandidateGone(f"malformed answer: {error}") from None
         raise raised
 
-    def call(self, name, arguments, named):  # type: ignore[no-untyped-def]
+    def call(self, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call the function under test."""
         self.calls += 1
         text = ", ".join([shown(a) for a in arguments] + [f"{k}={shown(named[k])}" for k in named])
@@ -101,56 +103,58 @@ class Link:
         return self.ask("call", name, list(arguments), dict(named), handles=False)
 
 
-LINK = Link()  # type: ignore[no-untyped-call]
+LINK = Link()
 
 
 class Remote:
     """An object of the candidate's. Its attributes can be read and set; it equals nothing."""
 
-    def __init__(self, number):  # type: ignore[no-untyped-def]
+    def __init__(self, number: int) -> None:
         object.__setattr__(self, "_number", number)
 
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]
+    def __getattr__(self, name: str) -> Any:
         return LINK.ask("get", self, name, handles=True)
 
-    def __setattr__(self, name, value):  # type: ignore[no-untyped-def]
+    def __setattr__(self, name: str, value: Any) -> None:
         LINK.ask("set", self, name, value, handles=False)
 
-    def _refuse(self, *_):  # type: ignore[no-untyped-def]
+    def _refuse(self, *_: Any) -> Any:
         raise CandidateGone("an object of the candidate's can not be compared or tested")
 
     __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __hash__ = _refuse
     __len__ = __iter__ = __contains__ = __call__ = _refuse
 
 
-def _handle_number(value):  # type: ignore[no-untyped-def]
+def _handle_number(value: Any) -> int | None:
     return object.__getattribute__(value, "_number") if type(value) is Remote else None
 
 
-def proxy(name):  # type: ignore[no-untyped-def]
+def proxy(name: str) -> Callable[..., Any]:
     """The function under test, as the tests see it."""
 
-    def candidate(*arguments, **named):  # type: ignore[no-untyped-def]
+    def candidate(*arguments: Any, **named: Any) -> Any:
         return LINK.call(name, arguments, named)
 
     candidate.__name__ = candidate.__qualname__ = name
     return candidate
 
 
-def maker(name):  # type: ignore[no-untyped-def]
+def maker(name: str) -> Callable[..., Any]:
     """A class of the candidate's: makes objects that stay there. It can not answer a test."""
 
-    def make(*arguments, **named):  # type: ignore[no-untyped-def]
+    def make(*arguments: Any, **named: Any) -> Any:
         made = LINK.ask("make", name, list(arguments), dict(named), handles=True)
         if type(made) is not Remote:
-            raise CandidateGone(f"{name} is the candidate's own and makes plain data: tests may "
-                                "ask only the entry point; put helpers into the test source")
+            raise CandidateGone(
+                f"{name} is the candidate's own and makes plain data: tests may "
+                "ask only the entry point; put helpers into the test source"
+            )
         return made
 
     return make
 
 
-def equal(came, expected, message=None):  # type: ignore[no-untyped-def]
+def equal(came: Any, expected: Any, message: Callable[[], Any] | None = None) -> None:
     """`assert came == expected`, keeping both sides for the report."""
     if not came == expected:
         raise Unequal(came, expected, message() if message else "not equal")
@@ -159,10 +163,10 @@ def equal(came, expected, message=None):  # type: ignore[no-untyped-def]
 class Report:
     """What failed, as text."""
 
-    def __init__(self):  # type: ignore[no-untyped-def]
-        self.failures = []  # type: ignore[var-annotated]
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, str, str, str]] = []
 
-    def add(self, error):  # type: ignore[no-untyped-def]
+    def add(self, error: BaseException) -> None:
         """Note one failure, with the last call before it."""
         if len(self.failures) >= _MAX_FAILURES:
             return
@@ -177,7 +181,7 @@ class Report:
             text = type(error).__name__
         self.failures.append((LINK.last, expected, came, text))
 
-    def attempt(self, action, *arguments):  # type: ignore[no-untyped-def]
+    def attempt(self, action: Callable[..., Any], *arguments: Any) -> bool:
         """Run a piece of the tests; True when it passed."""
         try:
             action(*arguments)
@@ -189,28 +193,28 @@ class Report:
         return True
 
 
-def run_unittest(kinds, report):  # type: ignore[no-untyped-def]
+def run_unittest(kinds: list[Any], report: Report) -> None:
     """Run TestCase classes."""
     import unittest
 
     class Result(unittest.TestResult):
-        def addError(self, test, err):  # type: ignore[no-untyped-def]
+        def addError(self, test: Any, err: Any) -> None:
             report.add(err[1])
 
         addFailure = addError
 
-        def addSubTest(self, test, subtest, err):  # type: ignore[no-untyped-def]
+        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
             if err is not None:
                 report.add(err[1])
 
-        def addUnexpectedSuccess(self, test):  # type: ignore[no-untyped-def]
+        def addUnexpectedSuccess(self, test: Any) -> None:
             report.add(AssertionError(f"{test} passed against expectation"))
 
     for kind in kinds:
         unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(Result())
 
 
-def run_tests(plan, report):  # type: ignore[no-untyped-def]
+def run_tests(plan: tuple[str, list[Any], list[str]], report: Report) -> None:
     """Run the statements, then check(candidate), test functions and TestCase classes."""
     entry, statements, foreign = plan
     module = type(sys)("tests")
@@ -237,22 +241,19 @@ def run_tests(plan, report):  # type: ignore[no-untyped-def]
         run_unittest(kinds, report)
 
 
-def main():  # type: ignore[no-untyped-def]
+def main(code: str) -> None:
     """Run the tests once and report."""
     read_frame()
-    with open(_CODE + "/tests.marshal", "rb") as file:
+    with open(code + "/tests.marshal", "rb") as file:
         plan = marshal.load(file)
-    report = Report()  # type: ignore[no-untyped-call]
+    report = Report()
     gone = ""
     try:
-        run_tests(plan, report)  # type: ignore[no-untyped-call]
+        run_tests(plan, report)
     except CandidateGone as error:
         gone = str(error)
     except BaseException as error:
-        report.add(error)  # type: ignore[no-untyped-call]
+        report.add(error)
     if gone:
         report.failures.append((LINK.last, "", gone, ""))
     write_frame(b"D" + encode((LINK.calls, report.failures)))
-
-
-main()  # type: ignore[no-untyped-call]

@@ -188,7 +188,9 @@ def _run_tests(tester: _Party, candidate: _Party) -> list[Failure]:
         try:
             told = tester.ask(raw)
         except _Gone as error:
-            return [Failure("", "", "", f"the candidate {broken}" if broken else f"the tests {error}")]
+            return [
+                Failure("", "", "", f"the candidate {broken}" if broken else f"the tests {error}")
+            ]
         if told[:1] == b"D":
             break
         if broken:
@@ -219,10 +221,10 @@ def _last_function(source: str) -> str:
 def _jobs(source: str, plan: bytes | None, limits: Limits, packages: tuple[str, ...]) -> list[Job]:
     extra = ["/box/code"] if limits.level == "process" else []
     files = {**program("candidate"), "candidate.txt": source.encode()}
-    jobs = [Job(limits, ["/box/code/candidate.pyc", *extra], files, {}, b"", packages, True)]
+    jobs = [Job(limits, ["/box/code/start.pyc", *extra], files, {}, b"", packages, True)]
     if plan is not None:
         files = {**program("tester"), "tests.marshal": plan}
-        jobs.append(Job(limits, ["/box/code/tester.pyc", *extra], files, {}, b"", packages, True))
+        jobs.append(Job(limits, ["/box/code/start.pyc", *extra], files, {}, b"", packages, True))
     return jobs
 
 

@@ -1,18 +1,19 @@
 """A session's program inside the jail: runs cell after cell in one namespace, as a notebook does.
 
-Started as a compiled file next to `frames`; imports as little as it can, to start fast.
+It imports as little as it can, to start fast.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
-sys.path.insert(0, "/box/code" if not sys.argv[1:] else sys.argv[1])
-from frames import read_frame, write_frame  # noqa: E402
+from .frames import read_frame, write_frame
 
-del sys.path[0]
 _ONLY_TREE = 0x400
 
 
-def run_cell(source, name, namespace):  # type: ignore[no-untyped-def]
+def run_cell(source: str, name: str, namespace: dict[str, Any]) -> None:
     """Run one cell; show the value of its last line when that is an expression."""
     import _ast
 
@@ -28,7 +29,7 @@ def run_cell(source, name, namespace):  # type: ignore[no-untyped-def]
             print(repr(value))
 
 
-def show_error(error, source, name):  # type: ignore[no-untyped-def]
+def show_error(error: BaseException, source: str, name: str) -> None:
     """Print the traceback from the cell's own frames on."""
     import linecache
     import traceback
@@ -40,16 +41,17 @@ def show_error(error, source, name):  # type: ignore[no-untyped-def]
     traceback.print_exception(type(error), error, frames)
 
 
-def flush():  # type: ignore[no-untyped-def]
+def flush() -> None:
     """Push out what was printed, whatever the cell has put in place of the streams."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    for stream in streams:
+        try:  # noqa: SIM105 - contextlib would be one more import
             stream.flush()
         except BaseException:
             pass
 
 
-def main():  # type: ignore[no-untyped-def]
+def main(_code: str) -> None:
     """Serve cells until the supervisor hangs up."""
     module = type(sys)("__main__")
     sys.modules["__main__"] = module
@@ -60,7 +62,7 @@ def main():  # type: ignore[no-untyped-def]
         except EOFError:
             return
         count += 1
-        name = "<cell %d>" % count
+        name = f"<cell {count}>"
         status = "ok"
         try:
             run_cell(source, name, module.__dict__)
@@ -75,9 +77,6 @@ def main():  # type: ignore[no-untyped-def]
             try:
                 show_error(error, source, name)
             except BaseException:
-                sys.__stderr__.write(type(error).__name__ + "\n")
+                sys.stderr.write(type(error).__name__ + "\n")
         flush()
         write_frame(b"%d:%s" % (count, status.encode()))
-
-
-main()

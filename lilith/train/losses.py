@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
-from lilith.sharding import ShardingRules, activation_spec, constrain
+from lilith.sharding import ShardingRules, constrain, without_trivial_axes
 
 
 class CrossEntropy(NamedTuple):
@@ -113,10 +114,10 @@ def _on_shards(settings, hidden_BTD, table_VD, targets_BT, weights_BT, *, gradie
         return _chunked(
             settings, (), hidden_BTD, table_VD, targets_BT, weights_BT, gradients=gradients
         )
-    hidden_spec = activation_spec(rules, "batch", None, "model")
-    table_spec = activation_spec(rules, "loss_vocab", "model")
-    row_spec = activation_spec(rules, "batch", None)
-    scalar = activation_spec(rules)
+    hidden_spec, table_spec, row_spec = (
+        without_trivial_axes(mesh.shape, rules.spec(*axes))
+        for axes in (("batch", None, "model"), ("loss_vocab", "model"), ("batch", None))
+    )
     batch_axes, vocab_axes = row_spec[0] or (), table_spec[0] or ()
 
     def shard(hidden, table, targets, weights):
@@ -135,7 +136,10 @@ def _on_shards(settings, hidden_BTD, table_VD, targets_BT, weights_BT, *, gradie
     return jax.shard_map(
         shard,
         in_specs=(hidden_spec, table_spec, row_spec, row_spec),
-        out_specs=((scalar, scalar), (hidden_spec, table_spec) if gradients else None),
+        out_specs=(
+            (PartitionSpec(), PartitionSpec()),
+            (hidden_spec, table_spec) if gradients else None,
+        ),
         check_vma=False,
     )(hidden_BTD, table_VD, targets_BT, weights_BT)
 

@@ -66,7 +66,7 @@ def read_metrics(path: str | pathlib.Path) -> list[dict[str, Any]]:
       MetricsError: another line is not a JSON object with a whole number ``step``.
     """
     path = pathlib.Path(path)
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     records = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import logging
 import pathlib
@@ -23,7 +24,7 @@ from checkpoint_child import (
     shardings,
 )
 
-from lilith.train import checkpoint_files
+from lilith.train import checkpoint, checkpoint_files
 from lilith.train.checkpoint import (
     Checkpointer,
     CheckpointError,
@@ -136,13 +137,12 @@ def test_save_returns_before_the_write_and_survives_donation(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    write_manifest = checkpoint_files.write_manifest
 
-    def slow(*args: object, **options: object) -> None:
-        assert go_on.wait(60)
-        write_manifest(*args, **options)
+    class Held(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, work, /):
+            return super().submit(lambda: work() if go_on.wait(60) else pytest.fail("not let go"))
 
-    monkeypatch.setattr(checkpoint_files, "write_manifest", slow)
+    monkeypatch.setattr(checkpoint, "ThreadPoolExecutor", Held)
     overwrite = jax.jit(lambda s: jax.tree.map(lambda x: x + x.dtype.type(1), s), donate_argnums=0)
     with Checkpointer(tmp_path) as checkpointer:
         state = device_state(1)
@@ -150,6 +150,7 @@ def test_save_returns_before_the_write_and_survives_donation(
         for _ in range(3):
             state = jax.block_until_ready(overwrite(state))
         assert checkpointer.steps() == []
+        assert checkpointer.saving()
         go_on.set()
         checkpointer.wait()
         assert_same_bits(checkpointer.restore(LIKE).state, host_state(1))
@@ -249,6 +250,15 @@ def test_a_damaged_newest_falls_back_to_the_previous(tmp_path: pathlib.Path, kin
         checkpointer.wait()
         assert checkpointer.steps() == [10, 20]
         assert_same_bits(checkpointer.restore(LIKE).state, host_state(20))
+
+
+@pytest.mark.parametrize("kind", ["truncated", "missing", "no manifest"])
+def test_a_short_checkpoint_does_not_count(tmp_path: pathlib.Path, kind: str) -> None:
+    run_of(tmp_path, 1, 2)
+    DAMAGE[kind](tmp_path / "2")
+    assert read_info(tmp_path).step == 1
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.latest_step() == 1
 
 
 def test_a_load_that_fails_without_checksums_falls_back(

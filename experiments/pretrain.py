@@ -1,0 +1,295 @@
+"""The pretraining stage: corpus, training, held-out bits per byte beside honest baselines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import signal
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from experiments import dry_run as dry
+from experiments.loop import Outcome, Stage, train
+from experiments.progress import Progress, task
+from experiments.report import write_report, write_samples
+from experiments.workdir import claim_workdir
+from lilith.config import ConfigError, ExperimentConfig
+from lilith.data import Corpus, ValidationSet, prepare
+from lilith.inference.sampler import pad_prompts, sample
+from lilith.model.params import count_params
+from lilith.paths import cache_folder
+from lilith.sharding import make_mesh
+from lilith.tokenizer import load_tokenizer
+from lilith.train.checkpoint import Checkpointer, read_info
+from lilith.train.metrics import read_metrics, write_atomically
+from lilith.train.pretrain import pretrain_loss
+from lilith.train.state import put_batch
+
+SHOWN_LINES = 12  # of a sample, in the terminal
+
+
+def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
+    """Train (or go on training) in ``workdir`` and return the exit code."""
+    shows = jax.process_index() == 0
+    mesh = make_mesh(config.mesh)
+    for line in claim_workdir(config, workdir):
+        _say(line, shows)
+    folder = workdir / "checkpoints"
+    with Checkpointer(
+        folder, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best
+    ) as checkpointer:
+        latest = checkpointer.latest_step()
+        if latest is not None and latest >= config.train.steps and _is_reported(workdir):
+            _say(
+                f"{workdir} is finished: {latest} of {config.train.steps} steps; see "
+                f"{workdir / 'report.html'}, or set train.steps higher to go on",
+                shows,
+            )
+            return 0
+        corpus = _corpus(config, None if latest is None else folder / str(latest), shows)
+        stage = _Pretraining(config, workdir, mesh, corpus)
+        _say(stage.introduction(), shows)
+        began = time.perf_counter()
+        with Progress(
+            config.train.steps,
+            config.name,
+            log_every=config.train.log_every,
+            start=latest or 0,
+            enabled=shows,
+        ) as progress:
+            outcome = train(stage.as_stage(), progress, checkpointer)
+    if outcome.signal is not None and not outcome.finished:
+        return _stopped(outcome, workdir, shows)
+    if shows:
+        _finish(config, workdir, corpus, time.perf_counter() - began)
+    return 0
+
+
+def dry_run(config: ExperimentConfig) -> int:
+    """Print what the run would be; train nothing."""
+    dry.show_costs(config)
+    corpus = _corpus(config, None, shows=True)
+    dry.show_first_batch(config, corpus)
+    return 0
+
+
+class _Pretraining:
+    """The stage's functions, bound to one run."""
+
+    def __init__(
+        self, config: ExperimentConfig, workdir: pathlib.Path, mesh: Any, corpus: Corpus
+    ) -> None:
+        self.config, self.workdir, self.mesh, self.corpus = config, workdir, mesh, corpus
+        self.loss = partial(
+            pretrain_loss,
+            config=config.model,
+            z_loss=config.train.z_loss,
+            chunk=config.train.loss_chunk,
+        )
+        self.evaluation = jax.jit(lambda params, batch: self.loss(params, batch)[1:])
+        hosts = {"host": jax.process_index(), "hosts": jax.process_count()}
+        self.whole = corpus.validation(config.train.batch, **hosts)
+        self.quick = corpus.validation(
+            config.train.batch, limit_rows=config.train.eval_rows, **hosts
+        )
+        self.batches = corpus.train_iterator(
+            config.train.batch, seed=config.seed, workers=config.data.workers, **hosts
+        )
+        self.samples = _read_samples(workdir)
+
+    def as_stage(self) -> Stage:
+        """What the loop asks for."""
+        tokenizer_directory = self.workdir / "tokenizer"
+        if jax.process_index() == 0:
+            self.corpus.tokenizer.save(tokenizer_directory)
+        samples = bool(self.config.train.sample_prompts)
+        return Stage(
+            config=self.config,
+            workdir=self.workdir,
+            mesh=self.mesh,
+            loss=self.loss,
+            batches=self.batches,
+            evaluate=self.evaluate,
+            sample=self.sample if samples else None,
+            tokenizer_directory=tokenizer_directory,
+        )
+
+    def introduction(self) -> str:
+        """A line on what is about to be trained on what."""
+        return (
+            f"{count_params(self.config.model):,} parameters; {self.corpus.tokens:,} training "
+            f"tokens in {self.corpus.rows:,} rows of {self.corpus.length} "
+            f"({self.corpus.waste:.2%} padding); {self.whole.bytes:,} bytes held out"
+        )
+
+    def evaluate(self, params: Any, whole: bool) -> dict[str, float]:
+        """Mean loss in nats a token and bits per byte on held-out text."""
+        chosen: ValidationSet = self.whole if whole else self.quick
+        nll = weight = 0.0
+        for rows in chosen:
+            sums = self.evaluation(params, put_batch(rows, self.mesh))
+            nll, weight = nll + float(sums[0]), weight + float(sums[1])
+        return {
+            "validation_loss": nll / weight,
+            "validation_bits_per_byte": nll / np.log(2) / chosen.bytes,
+        }
+
+    def sample(self, params: Any, step: int) -> str:
+        """Continue the config's prompts, keep the texts, and show the first."""
+        config, tokenizer = self.config, self.corpus.tokenizer
+        prompts = list(config.train.sample_prompts)
+        shards = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        tokens, lengths = pad_prompts(
+            [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts],
+            rows=-(-len(prompts) // shards) * shards,
+        )
+        samples = sample(
+            params,
+            tokens,
+            lengths,
+            np.uint32(config.seed),
+            np.float32(config.train.sample_temperature),
+            config=config.model,
+            new_tokens=config.train.sample_tokens,
+            stop_ids=(tokenizer.eos_id,),
+        )
+        ids, counts = (
+            multihost_utils.process_allgather(x, tiled=True) if jax.process_count() > 1 else x
+            for x in (samples.tokens_BN, samples.length_B)
+        )
+        texts = [
+            tokenizer.decode(np.asarray(row)[: int(count)].tolist(), skip_special=True)
+            for row, count in zip(ids, counts)
+        ][: len(prompts)]
+        self.samples = [old for old in self.samples if old["step"] < step] + [
+            {"step": step, "prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)
+        ]
+        if jax.process_index() == 0:
+            write_samples(self.workdir, self.samples)
+        shown = (prompts[0] + texts[0]).splitlines()[:SHOWN_LINES]
+        return "\n".join([f"step {step} writes:", *(f"    {line}" for line in shown)])
+
+
+def _corpus(config: ExperimentConfig, checkpoint: pathlib.Path | None, shows: bool) -> Corpus:
+    """The corpus of the run; if it goes on from a checkpoint, the one it was trained on."""
+    fingerprint = None
+    if checkpoint is not None:
+        info = read_info(checkpoint)
+        fingerprint = info.data_state.get("corpus")
+    cache = pathlib.Path(config.data.cache).expanduser() if config.data.cache else cache_folder()
+    with task("preparing the corpus", enabled=shows) as report:
+        corpus = prepare(
+            config.data, config.tokenizer, cache=cache, resume=fingerprint, progress=report
+        )
+    for line in corpus.report.lines():
+        _say(f"  {line}", shows)
+    size = corpus.tokenizer.vocab_size
+    if size > config.model.vocab:
+        raise ConfigError(
+            f"the tokenizer has {size:,} tokens and model.vocab is {config.model.vocab:,}; set "
+            f"model.vocab={size} or train a smaller tokenizer with tokenizer.vocab"
+        )
+    if checkpoint is not None and info.tokenizer_directory is not None:
+        saved = load_tokenizer(pathlib.Path(info.tokenizer_directory))
+        if saved.fingerprint != corpus.tokenizer.fingerprint:
+            raise ConfigError(
+                f"the tokenizer of this config ({size:,} tokens) is not the one that the "
+                f"checkpoint {checkpoint} was trained with ({saved.vocab_size:,} tokens); use "
+                "another --workdir, or the tokenizer of the checkpoint with tokenizer.path"
+            )
+    return corpus
+
+
+def _finish(
+    config: ExperimentConfig, workdir: pathlib.Path, corpus: Corpus, seconds: float
+) -> None:
+    """Baselines, summary, report, and the table a person came for."""
+    from lilith.evals.compression import NgramModel, xz_bits_per_byte
+
+    held_out = [text.encode() for text in corpus.validation_texts()]
+    with task("counting byte 5-grams", total=1) as report:
+        ngram = NgramModel.train(text.encode() for text in corpus.train_texts())
+        baselines = {
+            "model": _last_bits(workdir),
+            "byte 5-gram, Kneser-Ney": ngram.bits_per_byte(held_out),
+            "xz -9": xz_bits_per_byte(b"".join(held_out)),
+        }
+        report(1, 1, "")
+    summary = {
+        "parameters": count_params(config.model),
+        "tokens": config.train.steps * config.train.batch * config.data.length,
+        "wall_seconds": seconds,
+        "packing_waste": corpus.waste,
+        "baselines": baselines,
+        "corpus": [
+            {
+                "source": source.name,
+                "documents": source.documents,
+                "bytes": source.bytes,
+                "tokens": source.tokens,
+                "share": source.share,
+            }
+            for source in corpus.report.sources
+            if not source.absent
+        ],
+        "tokenizer": {
+            "kind": corpus.tokenizer.kind,
+            "vocabulary": corpus.tokenizer.vocab_size,
+            "bytes per token": sum(s.bytes for s in corpus.report.sources) / corpus.tokens,
+        },
+        "versions": _versions(),
+    }
+    write_atomically(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    path = write_report(workdir)
+    size = sum(map(len, held_out))
+    print(f"\nbits per byte on {size:,} held-out bytes ({len(held_out)} documents):")
+    for name, bits in sorted(baselines.items(), key=lambda item: item[1]):
+        label = f"LILITH, {count_params(config.model):,} parameters" if name == "model" else name
+        print(f"  {bits:6.3f}  {label}")
+    print(f"\nreport: {path}\ncheckpoints: {workdir / 'checkpoints'}")
+
+
+def _last_bits(workdir: pathlib.Path) -> float:
+    """Bits per byte of the last evaluation on the whole held-out text."""
+    records = read_metrics(workdir / "metrics.jsonl")
+    return next(r for r in reversed(records) if r.get("whole_validation"))[
+        "validation_bits_per_byte"
+    ]
+
+
+def _stopped(outcome: Outcome, workdir: pathlib.Path, shows: bool) -> int:
+    name = signal.Signals(outcome.signal or signal.SIGTERM).name
+    _say(
+        f"stopped by {name}: saved step {outcome.step} in {workdir}; the same command resumes",
+        shows,
+    )
+    return 130 if outcome.signal == signal.SIGINT else 0
+
+
+def _is_reported(workdir: pathlib.Path) -> bool:
+    return (workdir / "summary.json").exists() and (workdir / "report.html").exists()
+
+
+def _read_samples(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return json.loads((workdir / "samples.json").read_text())
+    return []
+
+
+def _versions() -> dict[str, str]:
+    import importlib.metadata
+
+    names = ("lilith", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    return {"python": sys.version.split()[0]} | {n: importlib.metadata.version(n) for n in names}
+
+
+def _say(text: str, shows: bool) -> None:
+    if shows:
+        print(text, flush=True)
