@@ -19,11 +19,11 @@ def config() -> ExperimentConfig:
         tokenizer=TokenizerConfig(vocab=4096),
         data=DataConfig(length=512, validation_fraction=0.02, validation_kilobytes=400),
         optimizer=OptimizerConfig(
-            learning_rate=4e-3, schedule="wsd", warmup_steps=50, decay_fraction=0.4,
-            final_fraction=0.02, weight_decay=0.1,
+            name="muon", learning_rate=6e-3, schedule="wsd", warmup_steps=50,
+            decay_fraction=0.5, final_fraction=0.02, weight_decay=0.1,
         ),
         train=TrainConfig(
-            steps=600, batch=8, log_every=10, eval_every=100, eval_rows=32, sample_every=150,
+            steps=900, batch=4, log_every=10, eval_every=150, eval_rows=32, sample_every=300,
             sample_prompts=(
                 "def fibonacci(n):\n",
                 "class Stack:\n    def __init__(self",
@@ -31,5 +31,5 @@ def config() -> ExperimentConfig:
             ),
             sample_tokens=96, loss_chunk=1024,
         ),
-        checkpoint=CheckpointConfig(every=150, keep=2, keep_best=1),
+        checkpoint=CheckpointConfig(every=300, keep=2, keep_best=1),
     )  # fmt: skip

@@ -7,6 +7,7 @@ signals. Killed at any step and started again, it goes on to the same final bits
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import signal
 import time
@@ -84,19 +85,27 @@ class Outcome:
 
 
 class _StopSignals:
-    """Turns SIGTERM and SIGINT into a flag that the loop reads between steps."""
+    """Turns SIGTERM and SIGINT into a flag that the loop reads between steps.
+
+    With several processes SIGTERM belongs to jax's preemption service, which tells the others and
+    agrees with them on a step; SIGINT is handed to it.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[_StopSignals]:
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        several = jax.process_count() > 1
+        watched = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in watched}
 
         def note(number: int, frame: object) -> None:
             if self.received == signal.SIGINT == number:
                 raise KeyboardInterrupt  # asked twice: do not wait for the step
             self.received = number
+            if several:
+                os.kill(os.getpid(), signal.SIGTERM)
 
         for number in before:
             signal.signal(number, note)
@@ -110,7 +119,10 @@ class _StopSignals:
         """Whether every process is to stop after ``step``; they agree on the step."""
         if jax.process_count() == 1:
             return self.received is not None
-        return multihost_utils.reached_preemption_sync_point(step)
+        if not multihost_utils.reached_preemption_sync_point(step):
+            return False
+        self.received = self.received or signal.SIGTERM
+        return True
 
 
 def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outcome:
@@ -134,10 +146,12 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
         donate_argnums=0,
     )
     loop = _Loop(stage, progress, checkpointer, start)
-    with _StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop.metrics:
+    with _StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop:
         step = start
+        if start >= config.train.steps:  # stopped before the last evaluation, or made shorter
+            loop.look(start, state)
         while step < config.train.steps:
-            batch = put_batch(_next_rows(stage.batches, step), stage.mesh)
+            batch = put_batch(next(stage.batches), stage.mesh)
             with jax.transfer_guard("disallow"):
                 state, figures = step_function(state, batch)
             step += 1
@@ -151,17 +165,6 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
         loop.flush()
         checkpointer.wait()
     return Outcome(state, step, True)
-
-
-def _next_rows(batches: BatchIterator, step: int) -> dict[str, np.ndarray]:
-    rows = next(batches)
-    # Another process's rows may carry the loss; with one process, these are all there are.
-    if jax.process_count() == 1 and not rows["loss_mask"].any():
-        raise TrainingError(
-            f"the batch of step {step + 1} has no trained token (its loss mask is all zero); "
-            "check the data and the template that marks what is trained"
-        )
-    return rows
 
 
 def _restore_or_init(
@@ -192,8 +195,10 @@ class _Loop:
         self.stage, self.progress, self.checkpointer = stage, progress, checkpointer
         self.config_json = to_json(config)
         self.schedule = make_schedule(config.optimizer, config.train.steps)
-        self.metrics = MetricsWriter(stage.workdir / "metrics.jsonl")
-        self.metrics.resume(start)
+        self.metrics: MetricsWriter | None = None  # the first process writes for all
+        if jax.process_index() == 0:
+            self.metrics = MetricsWriter(stage.workdir / "metrics.jsonl")
+            self.metrics.resume(start)
         self.throughput = Throughput()
         self.tokens_per_step = config.train.batch * config.data.length
         self.flops = flops_per_token(config.model, config.data.length).causal
@@ -202,7 +207,13 @@ class _Loop:
         )
         self.began = time.perf_counter()
         self.pending: tuple[int, dict[str, jax.Array]] | None = None
-        self.first_process = jax.process_index() == 0
+
+    def __enter__(self) -> _Loop:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.metrics is not None:
+            self.metrics.close()
 
     def note(self, step: int, figures: dict[str, jax.Array]) -> None:
         """Take a step's figures; they are read one step later, while the next one runs."""
@@ -222,12 +233,18 @@ class _Loop:
         if rate is not None:
             figures["tokens_per_second"] = shown["tokens_per_second"] = rate
             figures["mfu"] = shown["mfu"] = model_flops_utilization(self.flops, rate, self.peak)
-        if self.first_process and step % self.stage.config.train.log_every == 0:
-            figures["learning_rate"] = float(self.schedule(step - 1))
+        if self.metrics is not None and step % self.stage.config.train.log_every == 0:
+            with self.throughput.paused():  # the first call of the schedule compiles
+                figures["learning_rate"] = float(self.schedule(step - 1))
             self.metrics.write(step, **figures)
         self.progress.update(step, **shown)
 
     def _check(self, step: int, figures: dict[str, float]) -> None:
+        if figures["tokens"] == 0:
+            raise TrainingError(
+                f"the batch of step {step} has no trained token (its loss mask is all zero); "
+                "check the data and the template that marks what is trained"
+            )
         limit = self.stage.config.train.max_bad_steps
         if figures["bad_in_a_row"]:
             self.progress.message(
@@ -245,7 +262,7 @@ class _Loop:
     def look(self, step: int, state: TrainState) -> None:
         """Evaluate, sample and save where this step asks for it."""
         config = self.stage.config
-        last = step == config.train.steps
+        last = step >= config.train.steps
         saves = last or step % config.checkpoint.every == 0
         samples = config.train.sample_every and (last or step % config.train.sample_every == 0)
         if not (saves or samples or step % config.train.eval_every == 0):
@@ -263,7 +280,7 @@ class _Loop:
 
     def _evaluate(self, step: int, state: TrainState, whole: bool) -> float:
         figures = self.stage.evaluate(state.params, whole)
-        if self.first_process:
+        if self.metrics is not None:
             seconds = time.perf_counter() - self.began
             self.metrics.write(step, seconds=seconds, whole_validation=whole, **figures)
         words = "  ".join(

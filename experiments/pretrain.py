@@ -27,7 +27,7 @@ from lilith.model.params import count_params
 from lilith.paths import cache_folder
 from lilith.sharding import make_mesh
 from lilith.tokenizer import load_tokenizer
-from lilith.train.checkpoint import Checkpointer, read_info
+from lilith.train.checkpoint import Checkpointer, CheckpointInfo, list_checkpoints
 from lilith.train.metrics import read_metrics, write_atomically
 from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import put_batch
@@ -53,7 +53,7 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
                 shows,
             )
             return 0
-        corpus = _corpus(config, None if latest is None else folder / str(latest), shows)
+        corpus = _corpus(config, next(reversed(list_checkpoints(folder)), None), shows)
         stage = _Pretraining(config, workdir, mesh, corpus)
         _say(stage.introduction(), shows)
         began = time.perf_counter()
@@ -159,6 +159,7 @@ class _Pretraining:
             config=config.model,
             new_tokens=config.train.sample_tokens,
             stop_ids=(tokenizer.eos_id,),
+            vocab=tokenizer.vocab_size,
         )
         ids, counts = (
             multihost_utils.process_allgather(x, tiled=True) if jax.process_count() > 1 else x
@@ -177,12 +178,9 @@ class _Pretraining:
         return "\n".join([f"step {step} writes:", *(f"    {line}" for line in shown)])
 
 
-def _corpus(config: ExperimentConfig, checkpoint: pathlib.Path | None, shows: bool) -> Corpus:
+def _corpus(config: ExperimentConfig, checkpoint: CheckpointInfo | None, shows: bool) -> Corpus:
     """The corpus of the run; if it goes on from a checkpoint, the one it was trained on."""
-    fingerprint = None
-    if checkpoint is not None:
-        info = read_info(checkpoint)
-        fingerprint = info.data_state.get("corpus")
+    fingerprint = None if checkpoint is None else checkpoint.data_state.get("corpus")
     cache = pathlib.Path(config.data.cache).expanduser() if config.data.cache else cache_folder()
     with task("preparing the corpus", enabled=shows) as report:
         corpus = prepare(
@@ -196,13 +194,13 @@ def _corpus(config: ExperimentConfig, checkpoint: pathlib.Path | None, shows: bo
             f"the tokenizer has {size:,} tokens and model.vocab is {config.model.vocab:,}; set "
             f"model.vocab={size} or train a smaller tokenizer with tokenizer.vocab"
         )
-    if checkpoint is not None and info.tokenizer_directory is not None:
-        saved = load_tokenizer(pathlib.Path(info.tokenizer_directory))
+    if checkpoint is not None and checkpoint.tokenizer_directory is not None:
+        saved = load_tokenizer(pathlib.Path(checkpoint.tokenizer_directory))
         if saved.fingerprint != corpus.tokenizer.fingerprint:
             raise ConfigError(
                 f"the tokenizer of this config ({size:,} tokens) is not the one that the "
-                f"checkpoint {checkpoint} was trained with ({saved.vocab_size:,} tokens); use "
-                "another --workdir, or the tokenizer of the checkpoint with tokenizer.path"
+                f"checkpoint {checkpoint.directory} was trained with ({saved.vocab_size:,} tokens); "
+                "use another --workdir, or the tokenizer of the checkpoint with tokenizer.path"
             )
     return corpus
 

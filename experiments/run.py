@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
+import errno
 import importlib
 import os
 import pathlib
@@ -22,10 +22,16 @@ from lilith.config_parsing import apply_overrides, from_json
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 # The module of each stage has run(config, workdir) and dry_run(config).
 STAGES = {"pretrain": "experiments.pretrain"}
+# What a disk refuses; anything else of the system is a fault of the program.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, or 2 with one sentence on stderr."""
+    """Run the command line and return its exit code.
+
+    0: done, or stopped by SIGTERM with everything saved; 2: one sentence on stderr says what is
+    wrong; 130: stopped by Ctrl-C.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.config is None:
@@ -35,14 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(options.config, options.set)
         stage = _stage(config)
         _start_jax(options)
-        with _one_line_interrupt():
-            if options.dry_run:
-                return stage.dry_run(config)
-            workdir = pathlib.Path(options.workdir or pathlib.Path("runs") / config.name)
-            return stage.run(config, workdir)
+        if options.dry_run:
+            return stage.dry_run(config)
+        workdir = pathlib.Path(options.workdir or pathlib.Path("runs") / config.name)
+        return stage.run(config, workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"error: {where}{error.strerror}; mend that and run the same command", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; the same command goes on from what was saved", file=sys.stderr)
+        return 130
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -55,18 +71,18 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
 
     path = _find(name)
     config: object = None
-    if path.suffix == ".json":
-        config = from_json(ExperimentConfig, path.read_text())
-    else:
-        try:
+    try:
+        if path.suffix == ".json":
+            config = from_json(ExperimentConfig, path.read_text())
+        else:
             function = runpy.run_path(str(path)).get("config")
-        except UserError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                f"the config file {path} can not be read: {type(error).__name__}: {error}"
-            ) from error
-        config = function() if callable(function) else None
+            config = function() if callable(function) else None
+    except UserError as error:
+        raise ConfigError(f"in the config file {path}: {error}") from None
+    except Exception as error:
+        raise ConfigError(
+            f"the config file {path} can not be read: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(f"{path} has no function config() that returns an ExperimentConfig")
     return apply_overrides(config, overrides, {"model": PRESETS})
@@ -98,24 +114,16 @@ def _start_jax(options: argparse.Namespace) -> None:
     from lilith.paths import use_compilation_cache
 
     use_compilation_cache()
-    if options.processes == 1:
+    if options.processes is None:
+        if options.coordinator is not None or options.process is not None:
+            raise UserError("--coordinator and --process need --processes N, how many there are")
         return
-    if options.coordinator is None and options.process is not None:
-        raise UserError("--process needs --coordinator HOST:PORT and --processes N")
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(options.coordinator, options.processes, options.process)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this run could not find each other: {error}") from None
-
-
-@contextlib.contextmanager
-def _one_line_interrupt():
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise UserError("stopped by Ctrl-C before training began; nothing was saved") from None
 
 
 def _descriptions() -> dict[str, str]:
@@ -159,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         "several processes", "the same command in each; Cloud TPU finds the values by itself"
     )
     several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
-    several.add_argument("--processes", metavar="N", type=int, help="how many there are", default=1)
+    several.add_argument("--processes", metavar="N", type=int, help="how many there are")
     several.add_argument("--process", metavar="I", type=int, help="this one's number, from 0")
     return parser
 

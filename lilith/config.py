@@ -212,7 +212,7 @@ class DataConfig:
     length: int = 128  # tokens a row
     validation_fraction: float = 0.01  # of documents, by content hash
     validation_kilobytes: int = 512  # at most this much text is kept for validation
-    max_document_kilobytes: int = 1024  # longer documents are skipped as not written by hand
+    max_document_kilobytes: int = 1024  # longer code is skipped as generated, longer text is cut
     workers: int = 0  # reading processes beside the training one
     cache: str = ""  # where tokenised corpora are kept; "": under the run's folder
 

@@ -242,6 +242,16 @@ class TestHuggingFace:
         expected = library.encode(CODE[0], add_special_tokens=False).ids
         assert kinds["huggingface"].encode(CODE[0]) == expected
 
+    def test_written_special_tokens_are_encoded_as_any_other_text(self):
+        # With "<|" a token of the vocabulary, cutting the written token in two would show.
+        content = json.loads(byte_level_json([*CODE, "x <|a y <|b " * 500]))
+        tokenizer = HuggingFaceTokenizer(json.dumps(content))
+        library = tokenizers.Tokenizer.from_str(json.dumps({**content, "added_tokens": []}))
+        text = "x <|im_start|>user <tool_call>"
+        assert tokenizer.encode(text) == library.encode(text).ids
+        (batch,) = tokenizer.encode_batch([text])
+        assert batch.tolist() == library.encode(text).ids
+
     def test_runs_of_spaces_stay_ordinary(self, kinds):
         tokenizer = kinds["huggingface"]
         assert "          " not in tokenizer.special_tokens

@@ -98,7 +98,9 @@ def _open(config: SourceConfig, data: DataConfig) -> Source | SourceReport:
         return open_source(config, data)
     except AbsentSource as error:
         if not config.optional:
-            raise
+            raise DataError(
+                f"{error}; or set optional=True for the source to be left out"
+            ) from None
         return SourceReport(config.name, config.kind, absent=str(error))
 
 

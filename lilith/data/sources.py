@@ -85,7 +85,4 @@ def _nothing_found(config: SourceConfig, path: str) -> str:
         what = "this Python installation has no such files"
     else:
         what = f"{path!r} holds no {config.kind} files; correct the path"
-    return (
-        f"no corpus found for data source {config.name!r}: {what}, or set optional=True for the "
-        "source to be left out"
-    )
+    return f"no corpus found for data source {config.name!r}: {what}"

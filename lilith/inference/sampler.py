@@ -54,7 +54,7 @@ def pad_prompts(prompts: list[list[int]], *, rows: int | None = None, bucket: in
     return tokens, lengths
 
 
-@partial(jax.jit, static_argnames=("config", "new_tokens", "stop_ids", "rules"))
+@partial(jax.jit, static_argnames=("config", "new_tokens", "stop_ids", "vocab", "rules"))
 def sample(
     params: Any,
     tokens_BT: jax.Array,
@@ -65,6 +65,7 @@ def sample(
     config: ModelConfig,
     new_tokens: int,
     stop_ids: tuple[int, ...] = (),
+    vocab: int | None = None,
     rules: ShardingRules = DEFAULT_RULES,
 ) -> Samples:
     """Continue each prompt by up to ``new_tokens`` tokens.
@@ -74,6 +75,7 @@ def sample(
       seed: uint32 scalar. A row's randomness depends on it and on the row's number alone.
       temperature: float32 scalar; 0 takes the likeliest token.
       stop_ids: a row ends after one of these.
+      vocab: only ids below it are chosen: a model may have more than its tokenizer. None: all.
     """
     batch, width = tokens_BT.shape
     row_spec = activation_spec(rules, "batch")
@@ -96,7 +98,10 @@ def sample(
         noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, (config.vocab,)))(step_keys_B)
         noise_BV = constrain(noise_BV, rules, "batch", None)
         # argmax(logits / t + gumbel) is a draw from softmax(logits / t); t = 0 is the argmax.
-        chosen_B = jnp.argmax(logits_BV + temperature * noise_BV, axis=-1).astype(jnp.int32)
+        scores_BV = logits_BV + temperature * noise_BV
+        if vocab is not None:
+            scores_BV = jnp.where(jnp.arange(config.vocab) < vocab, scores_BV, -jnp.inf)
+        chosen_B = jnp.argmax(scores_BV, axis=-1).astype(jnp.int32)
         return chosen_B, jnp.take_along_axis(log_probs_BV, chosen_B[:, None], axis=1)[:, 0]
 
     def step(carry: Any) -> Any:

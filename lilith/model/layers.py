@@ -23,11 +23,8 @@ def use_weight(weight: jax.Array, dtype: Any, rules: ShardingRules, *axes: str |
     return constrain(weight.astype(dtype), rules, *axes)
 
 
-@partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     """x / sqrt(mean(x^2) + eps) * scale over the last axis, in float32 (Zhang, Sennrich 2019).
-
-    Only ``x`` is kept for the backward pass.
 
     Args:
       x: [..., D].
@@ -97,34 +94,64 @@ def embed(table_VD: jax.Array, tokens_BT: jax.Array, dtype: Any, rules: Sharding
     return constrain(rows, rules, "batch", "length", "model")
 
 
-def project_heads(
-    x_BTD: jax.Array, weight_DNH: jax.Array, rules: ShardingRules, heads: str
-) -> jax.Array:
-    """x @ weight for every head, [B, T, N, H]; ``heads`` is ``heads`` or ``kv_heads``."""
-    weight = use_weight(weight_DNH, x_BTD.dtype, rules, "model", heads, "head_dim")
-    flat = dense(x_BTD, weight.reshape(weight.shape[0], -1), rules, heads)
-    return flat.reshape(*flat.shape[:2], *weight.shape[1:])
+# What follows is cheap to make again from its inputs, so only those are kept for the backward pass:
+# the norm is recomputed, weights are gathered again, and no matrix product is repeated, because no
+# gradient needs its result.
+_keep_inputs = partial(jax.checkpoint, prevent_cse=False)
+_QKV = ("q", "k", "v", "q_bias", "k_bias", "v_bias")
+
+
+def project_qkv(
+    x_BTD: jax.Array, norm_D: jax.Array, weights: dict[str, Any], eps: float, rules: ShardingRules
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries [B, T, N, H], keys and values [B, T, K, H] of the normalised input."""
+
+    def project(x_BTD: jax.Array, norm_D: jax.Array, weights: dict[str, Any]) -> Any:
+        h_BTD = rms_norm(x_BTD, norm_D, eps)
+        results = []
+        for name, heads in (("q", "heads"), ("k", "kv_heads"), ("v", "kv_heads")):
+            weight = use_weight(weights[name], h_BTD.dtype, rules, "model", heads, "head_dim")
+            flat = dense(h_BTD, weight.reshape(weight.shape[0], -1), rules, heads)
+            flat = flat.reshape(*flat.shape[:2], *weight.shape[1:])
+            bias = weights.get(f"{name}_bias")
+            results.append(flat if bias is None else flat + bias.astype(flat.dtype))
+        return tuple(results)
+
+    used = {name: weights[name] for name in _QKV if name in weights}
+    return _keep_inputs(project)(x_BTD, norm_D, used)
 
 
 def merge_heads(x_BTNH: jax.Array, weight_NHD: jax.Array, rules: ShardingRules) -> jax.Array:
     """The output projection of attention, [B, T, D]."""
-    weight = use_weight(weight_NHD, x_BTNH.dtype, rules, "heads", "head_dim", "model")
-    flat_BTC = x_BTNH.reshape(*x_BTNH.shape[:2], -1)
-    return dense(flat_BTC, weight.reshape(-1, weight.shape[-1]), rules, "model")
+
+    @_keep_inputs
+    def merge(x_BTNH: jax.Array, weight_NHD: jax.Array) -> jax.Array:
+        weight = use_weight(weight_NHD, x_BTNH.dtype, rules, "heads", "head_dim", "model")
+        flat_BTC = x_BTNH.reshape(*x_BTNH.shape[:2], -1)
+        return dense(flat_BTC, weight.reshape(-1, weight.shape[-1]), rules, "model")
+
+    return merge(x_BTNH, weight_NHD)
 
 
-def swiglu_mlp(x_BTD: jax.Array, weights: dict[str, Any], rules: ShardingRules) -> jax.Array:
-    """down(silu(gate(x)) * up(x)), [B, T, D] (Shazeer 2020)."""
-    gate_DF = use_weight(weights["gate"], x_BTD.dtype, rules, "model", "ff")
-    up_DF = use_weight(weights["up"], x_BTD.dtype, rules, "model", "ff")
-    down_FD = use_weight(weights["down"], x_BTD.dtype, rules, "ff", "model")
+def swiglu_mlp(
+    x_BTD: jax.Array, norm_D: jax.Array, weights: dict[str, Any], eps: float, rules: ShardingRules
+) -> jax.Array:
+    """down(silu(gate(h)) * up(h)) of the normalised input h, [B, T, D] (Shazeer 2020)."""
 
-    # The product silu(gate) * up is cheaper to make again than to keep for the backward pass.
-    @partial(jax.checkpoint, prevent_cse=False)
-    def gated_down(gate_BTF: jax.Array, up_BTF: jax.Array, down_FD: jax.Array) -> jax.Array:
-        return dense(jax.nn.silu(gate_BTF) * up_BTF, down_FD, rules, "model")
+    @_keep_inputs
+    def expand(x_BTD: jax.Array, norm_D: jax.Array, gate_DF: jax.Array, up_DF: jax.Array) -> Any:
+        h_BTD = rms_norm(x_BTD, norm_D, eps)
+        return tuple(
+            dense(h_BTD, use_weight(weight, h_BTD.dtype, rules, "model", "ff"), rules, "ff")
+            for weight in (gate_DF, up_DF)
+        )
 
-    return gated_down(dense(x_BTD, gate_DF, rules, "ff"), dense(x_BTD, up_DF, rules, "ff"), down_FD)
+    @_keep_inputs
+    def contract(gate_BTF: jax.Array, up_BTF: jax.Array, down_FD: jax.Array) -> jax.Array:
+        weight = use_weight(down_FD, gate_BTF.dtype, rules, "ff", "model")
+        return dense(jax.nn.silu(gate_BTF) * up_BTF, weight, rules, "model")
+
+    return contract(*expand(x_BTD, norm_D, weights["gate"], weights["up"]), weights["down"])
 
 
 def dense(x_BTC: jax.Array, weight_CE: jax.Array, rules: ShardingRules, out: str) -> jax.Array:

@@ -16,7 +16,7 @@ from lilith.model.layers import (
     apply_rope,
     embed,
     merge_heads,
-    project_heads,
+    project_qkv,
     rms_norm,
     rope_table,
     softcap,
@@ -114,14 +114,9 @@ def _layer(
     """One block: x + attention(norm(x)), then x + mlp(norm(x))."""
     with jax.named_scope("attention"):
         own = weights["attention"]
-        h_BTD = rms_norm(x_BTD, weights["attention_norm"], config.norm_eps)
-        q_BTNH = project_heads(h_BTD, own["q"], rules, "heads")
-        k_BTKH = project_heads(h_BTD, own["k"], rules, "kv_heads")
-        v_BTKH = project_heads(h_BTD, own["v"], rules, "kv_heads")
-        if config.qkv_bias:
-            q_BTNH += own["q_bias"].astype(q_BTNH.dtype)
-            k_BTKH += own["k_bias"].astype(k_BTKH.dtype)
-            v_BTKH += own["v_bias"].astype(v_BTKH.dtype)
+        q_BTNH, k_BTKH, v_BTKH = project_qkv(
+            x_BTD, weights["attention_norm"], own, config.norm_eps, rules
+        )
         if config.qk_norm:
             q_BTNH = rms_norm(q_BTNH, own["q_norm"], config.norm_eps)
             k_BTKH = rms_norm(k_BTKH, own["k_norm"], config.norm_eps)
@@ -140,11 +135,13 @@ def _layer(
             implementation=implementation,
             rules=rules,
         )
-        out_BTNH = checkpoint_name(out_BTNH, "attention_out")
+        if config.remat == "attention":  # only then: a named value is kept beside the unnamed one
+            out_BTNH = checkpoint_name(out_BTNH, "attention_out")
         x_BTD = x_BTD + merge_heads(out_BTNH, own["o"], rules)
     with jax.named_scope("mlp"):
-        h_BTD = rms_norm(x_BTD, weights["mlp_norm"], config.norm_eps)
-        x_BTD = x_BTD + swiglu_mlp(h_BTD, weights["mlp"], rules)
+        x_BTD = x_BTD + swiglu_mlp(
+            x_BTD, weights["mlp_norm"], weights["mlp"], config.norm_eps, rules
+        )
     return x_BTD, cache
 
 

@@ -103,14 +103,13 @@ class Parent:
     version: int
     folders: list[int]
 
-    def create(self, name: str, memory_bytes: int, processes: int) -> Group:
-        """Make and limit a group. Raises `OSError` when the kernel refuses; leaves nothing."""
+    def create(self, name: str) -> Group:
+        """Make a group, without limits as yet. Raises `OSError`, and then leaves nothing."""
         group = Group(name, self.version, self.folders)
         try:
             for parent in self.folders:
                 os.mkdir(name, 0o755, dir_fd=parent)
                 group.folders.append(os.open(name, _FOLDER, dir_fd=parent))
-            group.limit(memory_bytes, processes)
         except OSError:
             group.remove()
             raise
@@ -167,8 +166,9 @@ def _try(version: int, paths: list[str]) -> Parent:
     try:
         folders += [os.open(path, _FOLDER) for path in paths]
         parent = Parent(version, folders)
-        group = parent.create(f"{PREFIX}{os.getpid()}-probe", 64 << 20, 8)
+        group = parent.create(f"{PREFIX}{os.getpid()}-probe")
         try:
+            group.limit(64 << 20, 8)
             child = os.fork()
             if child == 0:
                 try:

@@ -10,6 +10,7 @@ import marshal
 import os
 import socket
 import subprocess
+import sys
 import threading
 from importlib.util import MAGIC_NUMBER
 from typing import Any
@@ -46,7 +47,12 @@ class Zygote:
     """One zygote process. Raises `MechanismMissing` when it can not prepare."""
 
     def __init__(self, packages: tuple[str, ...], level: str) -> None:
-        interpreter = describe(packages)
+        if sys.platform != "linux":
+            raise MechanismMissing("own session", f"needs Linux, not {sys.platform}")
+        try:
+            interpreter = describe(packages)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise MechanismMissing("isolated interpreter", str(error)) from None
         self.lock = threading.Lock()
         self.control, theirs = socket.socketpair()
         keep = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
@@ -130,7 +136,8 @@ def _after_fork() -> None:
     _zygotes.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # Run by the jail's interpreter; without isolation the folder is not /box/code, and is told.
@@ -170,6 +177,8 @@ class Job:
     stdin: bytes = b""
     packages: tuple[str, ...] = ()
     session: bool = False
+    collect: bool = True  # whether to hand back the files that it writes
+    trusted: bool = False  # the tests of a verdict, which need no interpreter of their own
 
     def request(self) -> dict[str, Any]:
         """The message for the supervisor."""
@@ -183,6 +192,8 @@ class Job:
             "stdin": self.stdin,
             "env": single if self.packages else {},
             "max_reply": MAX_REPLY,
+            "collect": self.collect,
+            "trusted": self.trusted and self.limits.level != "process",
         }
 
 

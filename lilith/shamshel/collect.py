@@ -1,4 +1,4 @@
-"""Fetching what a run wrote, after every one of its processes is gone."""
+"""Fetching what a run wrote, once its processes are gone, or between a session's cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class _Walk:
             if self.entries > MAX_ENTRIES:
                 self.cut = True
                 return
-            kind = os.lstat(name, dir_fd=descriptor)
+            try:
+                kind = os.lstat(name, dir_fd=descriptor)
+            except OSError:
+                continue
             if stat.S_ISREG(kind.st_mode):
                 self.file(descriptor, name, prefix + name)
             elif stat.S_ISDIR(kind.st_mode):
@@ -52,9 +55,13 @@ class _Walk:
         except OSError:
             self.cut = True
             return
-        with open(descriptor, "rb") as file:
-            raw = file.read(self.left + 1)
         original = self.given.get(path.decode("utf-8", "surrogateescape"))
+        try:
+            with open(descriptor, "rb") as file:
+                raw = file.read(max(self.left, len(original or b"")) + 1)
+        except OSError:  # made into something else meanwhile, by what runs on in a session
+            self.cut = True
+            return
         if raw == original:
             return
         if len(raw) > self.left:

@@ -1,6 +1,6 @@
 """The two processes of a run: the namespace's init, and the program that it starts.
 
-Both are forks of the zygote and run no hostile code until the last line of `_program`.
+Both are forks of the zygote and run no hostile code until `_program` calls exec.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import os
 import resource
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from . import landlock, linux
+from . import landlock, linux, tester, wire
 from .cgroup import Group
 from .steps import SetupError, step
-from .template import BOX, WORK, become
+from .template import BOX, WORK
 
 _MIB = 1 << 20
-_RUN_NAMESPACES = (
+_NAMESPACES = (
     ("mount namespace", linux.CLONE_NEWNS),
     ("network namespace", linux.CLONE_NEWNET),
     ("ipc namespace", linux.CLONE_NEWIPC),
@@ -31,10 +31,10 @@ class Jail:
     """What a run's processes need to know.
 
     mode: "root" or "user". identity: the user that the program runs as. streams: descriptors for
-    stdin (None: the request's own bytes), stdout and stderr, and for a session two more.
+    stdin (None: the request's own bytes), stdout and stderr, and two more that a session uses.
+    request: what to run, known last.
     """
 
-    request: dict[str, Any]
     mode: str
     identity: int
     executable: str
@@ -43,6 +43,7 @@ class Jail:
     filter: bytes
     group: Group | None
     streams: list[int | None]
+    request: dict[str, Any] = field(default_factory=dict)
 
 
 def send_failure(report: socket.socket, error: SetupError) -> None:
@@ -51,16 +52,25 @@ def send_failure(report: socket.socket, error: SetupError) -> None:
     report.send(b"F" + text.encode("utf-8", "replace")[:4000])
 
 
-def init(jail: Jail, report: socket.socket) -> NoReturn:
-    """Be process 1: build the run's surroundings, start the program, reap, and tell its end."""
+def init(jail: Jail, report: socket.socket, order: socket.socket) -> NoReturn:
+    """Be process 1: make the namespaces, await the request on `order`, start the program, reap."""
     code = 1
     try:
-        os.setsid()
-        _surroundings(jail, report)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        _surroundings(jail)
+        jail.request = wire.receive(order)
+        with step("private mounts"):
+            _mount_box(jail)
+        folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in ("/proc", WORK)]
+        socket.send_fds(report, [b"R"], folders)
+        mapping, theirs = socket.socketpair()
         program = os.fork()
         if program == 0:
-            _program(jail, report)
+            mapping.close()
+            _program(jail, report, theirs)
+        theirs.close()
+        _map_ids(jail, program, mapping)
         report = _guard(report)
         while True:
             ended, status = os.wait()
@@ -68,12 +78,46 @@ def init(jail: Jail, report: socket.socket) -> NoReturn:
                 break
         report.send(b"E%d" % status)
         code = 0
+    except wire.Closed:  # no request came
+        code = 0
     except SetupError as error:
         send_failure(report, error)
     except BaseException as error:
         send_failure(report, SetupError("isolated interpreter", f"{type(error).__name__}: {error}"))
     finally:
         os._exit(code)
+
+
+def _map_ids(jail: Jail, program: int, mapping: socket.socket) -> None:
+    """As root, give the program's user namespace its one user: it may not map another's itself."""
+    if jail.mode != "root" or not mapping.recv(1):
+        return
+    for name in ("gid_map", "uid_map"):
+        with open(f"/proc/{program}/{name}", "w") as file:
+            file.write(f"{jail.identity} {jail.identity} 1")
+    mapping.send(b".")
+
+
+def _enter_user_namespace(jail: Jail, mapping: socket.socket) -> None:
+    with step("cgroup namespace"):
+        linux.unshare(linux.CLONE_NEWCGROUP)
+    if jail.mode != "root":
+        identity, group = os.getuid(), os.getgid()
+        with step("user namespace"):
+            linux.unshare(linux.CLONE_NEWUSER)
+            linux.map_own_ids(identity, group)
+        return
+    # Entered as root, since some distributions give no rights inside to those who are not.
+    with step("user namespace"):
+        os.setgroups([])
+        linux.unshare(linux.CLONE_NEWUSER)
+        mapping.send(b".")
+        if not mapping.recv(1):
+            raise OSError("init could not map the user")
+    with step("spare user"):
+        os.setresgid(jail.identity, jail.identity, jail.identity)
+        os.setresuid(jail.identity, jail.identity, jail.identity)
+        linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else its own /proc files belong to root
 
 
 def _guard(report: socket.socket) -> socket.socket:
@@ -89,18 +133,18 @@ def _guard(report: socket.socket) -> socket.socket:
     return socket.socket(fileno=kept)
 
 
-def _surroundings(jail: Jail, report: socket.socket) -> None:
-    for mechanism, flag in _RUN_NAMESPACES:
+def _surroundings(jail: Jail) -> None:
+    if jail.group is not None:
+        # Before the request is known, since the kernel may take 10 ms to move a process.
+        with step("memory and process control"):
+            jail.group.join()
+    for mechanism, flag in _NAMESPACES:
         with step(mechanism):
             linux.unshare(flag)
     with step("uts namespace"):
         linux.set_host_name("jail")
-    with step("private mounts"):
-        _mount_box(jail)
     with step("fresh proc"):
         _mount_proc(jail.mode)
-    folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in ("/proc", WORK)]
-    socket.send_fds(report, [b"R"], folders)
 
 
 def _mount_box(jail: Jail) -> None:
@@ -148,9 +192,9 @@ def _mount_proc(mode: str) -> None:
     if mode == "root":
         linux.mount("proc", "/proc", "proc", flags, options)
         return
-    linux.mount("proc", WORK, "proc", flags, options)  # while the host's can still be seen
+    linux.mount("proc", BOX, "proc", flags, options)  # while the host's can still be seen
     linux.unmount("/proc")
-    linux.mount(WORK, "/proc", "", 8192)  # MS_MOVE
+    linux.mount(BOX, "/proc", "", linux.MS_MOVE)
 
 
 def set_limits(limits: dict[str, Any], watched: bool) -> None:
@@ -159,7 +203,7 @@ def set_limits(limits: dict[str, Any], watched: bool) -> None:
     cpu = int(limits["cpu_s"]) + 2  # the supervisor ends it at cpu_s; this holds without it
     stacks = limits["processes"] * 8 * _MIB
     bounds = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # 0 would still start the host's handler for core dumps
         resource.RLIMIT_DATA: memory + stacks,
         resource.RLIMIT_FSIZE: limits["file_mb"] * _MIB,
         resource.RLIMIT_NOFILE: limits["files"],
@@ -204,15 +248,7 @@ def _rules(readable: list[str]) -> list[tuple[str, int]]:
 
 
 def _confine(jail: Jail) -> None:
-    """Give up, in order: the user, the user namespace, resources, rights, files, calls."""
-    with step("cgroup namespace"):
-        linux.unshare(linux.CLONE_NEWCGROUP)
-    if jail.mode == "root":
-        become(jail.identity)
-    identity, group = os.getuid(), os.getgid()
-    with step("user namespace"):
-        linux.unshare(linux.CLONE_NEWUSER)
-        linux.map_own_ids(identity, group)
+    """Give up, in order: resources, rights, files, system calls."""
     limits = jail.request["limits"]
     with step("resource limits"):
         with open("/proc/self/oom_score_adj", "w") as score:
@@ -229,18 +265,22 @@ def _confine(jail: Jail) -> None:
         linux.install_filter(jail.filter)
 
 
-def _program(jail: Jail, report: socket.socket) -> NoReturn:
+def _program(jail: Jail, report: socket.socket, mapping: socket.socket) -> NoReturn:
     try:
         with step("own session"):
             os.setsid()
-        if jail.group is not None:  # its descriptors are closed next
-            with step("memory and process control"):
-                jail.group.join()
+        _enter_user_namespace(jail, mapping)
         with step("closed descriptors"):
-            kept = place_streams(jail.streams, f"{BOX}/code/stdin", report.detach())
+            used = jail.streams if jail.request["limits"]["session"] else jail.streams[:3]
+            kept = place_streams(used, f"{BOX}/code/stdin", report.detach())
         report = socket.socket(fileno=kept)
         os.chdir(WORK)
         _confine(jail)
+        if jail.request["trusted"]:  # in this very interpreter: it saves starting another
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            report.close()
+            tester.main(f"{BOX}/code")
+            os._exit(0)
         with step("isolated interpreter"):
             arguments = [jail.executable, "-I", "-B", *jail.request["argv"]]
             os.execve(jail.executable, arguments, jail.request["env"])

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import jail, linux
+from . import jail, linux, wire
 from .cgroup import PREFIX, Group
 from .steps import SetupError, step
 from .tree import Tree
@@ -83,77 +83,94 @@ class Running:
             self.folder = None
 
 
-def start(request: dict[str, Any], state: State) -> Running:
-    """Start the request's program. Raises `SetupError`; then nothing is left."""
+@dataclass
+class Prepared:
+    """A jail with all but its request, waiting. Without isolation there is no init as yet."""
+
+    child: int
+    report: socket.socket
+    theirs: socket.socket
+    order: socket.socket | None
+    pipes: list[tuple[int, int]]
+    group: Group | None
+
+    def streams(self) -> list[int | None]:
+        """The program's ends: stdin from the request, then stdout, stderr, and a session's two."""
+        pipes = self.pipes
+        return [None, pipes[0][1], pipes[1][1], pipes[2][0], pipes[3][1]]
+
+    def abandon(self) -> None:
+        """End a jail that no request came for."""
+        if self.child:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
+        if self.group is not None:
+            self.group.remove()
+
+
+def prepare(state: State) -> Prepared:
+    """Make a jail's namespaces and control group. Raises `SetupError`; then nothing is left."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    pipes = [os.pipe() for _ in range(4 if request["limits"]["session"] else 2)]
-    outputs = [pipes[0][0], pipes[1][0]]
-    streams: list[int | None] = [None, pipes[0][1], pipes[1][1]]
-    to_worker = from_worker = None
-    if request["limits"]["session"]:
-        to_worker, from_worker = pipes[2][1], pipes[3][0]
-        streams += [pipes[2][0], pipes[3][1]]
-    for descriptor in (*outputs, to_worker, from_worker):
-        if descriptor is not None:
-            os.set_blocking(descriptor, False)
-    made: Running
+    made = Prepared(0, ours, theirs, None, [os.pipe() for _ in range(4)], None)
+    for pipe, end in ((0, 0), (1, 0), (2, 1), (3, 0)):
+        os.set_blocking(made.pipes[pipe][end], False)
     if state.mode == "process":
-        made = _start_bare(request, state, streams, ours, theirs)
-    else:
-        made = _start_jailed(request, state, streams, ours, theirs)
-    made.outputs, made.to_worker, made.from_worker = outputs, to_worker, from_worker
-    theirs.close()
-    for stream in streams:
-        if stream is not None:
-            os.close(stream)
+        return made
+    made.order, order = socket.socketpair()
+    identity = state.first_identity + os.getpid() % state.identities  # no two runs share one
+    try:
+        if state.groups is not None:
+            with step("memory and process control"):
+                made.group = state.groups.create(f"{PREFIX}{os.getppid()}-{os.getpid()}")
+        with step("pid namespace"):
+            linux.unshare(linux.CLONE_NEWPID)
+            made.child = os.fork()
+    except SetupError:
+        made.abandon()
+        raise
+    if made.child == 0:
+        made.order.close()
+        plan = jail.Jail(
+            state.mode,
+            identity,
+            state.executable,
+            state.readable,
+            state.landlock_abi,
+            state.filter,
+            made.group,
+            made.streams(),
+        )
+        jail.init(plan, theirs, order)
+    order.close()
     return made
 
 
-def _start_jailed(
-    request: dict[str, Any],
-    state: State,
-    streams: list[int | None],
-    ours: socket.socket,
-    theirs: socket.socket,
-) -> Running:
-    group = None
+def start(request: dict[str, Any], state: State, prepared: Prepared) -> Running:
+    """Start the request's program in a jail prepared for it. Raises `SetupError`."""
     limits = request["limits"]
-    if state.groups is not None:
-        with step("memory and process control"):
-            name = f"{PREFIX}{os.getppid()}-{os.getpid()}"
-            group = state.groups.create(name, limits["memory_mb"] << 20, limits["processes"])
-    try:
-        with step("pid namespace"):
-            linux.unshare(linux.CLONE_NEWPID)
-            plan = jail.Jail(
-                request,
-                state.mode,
-                state.first_identity + os.getpid() % state.identities,
-                state.executable,
-                state.readable,
-                state.landlock_abi,
-                state.filter,
-                group,
-                streams,
-            )
-            child = os.fork()
-    except SetupError:
-        if group is not None:
-            group.remove()
-        raise
-    if child == 0:
-        jail.init(plan, theirs)
-    return Running(child, ours, [], None, None, group)
+    if prepared.order is None:
+        made = _start_bare(request, state, prepared)
+    else:
+        made = Running(prepared.child, prepared.report, [], None, None, prepared.group)
+        if prepared.group is not None:
+            with step("memory and process control"):  # init is one process more
+                prepared.group.limit(limits["memory_mb"] << 20, limits["processes"] + 1)
+        with contextlib.suppress(wire.Closed):  # init has failed, and its report says how
+            wire.send(prepared.order, request)
+        prepared.order.close()
+    prepared.theirs.close()
+    for stream in prepared.streams():
+        if stream is not None:
+            os.close(stream)
+    made.outputs = [prepared.pipes[0][0], prepared.pipes[1][0]]
+    if limits["session"]:
+        made.to_worker, made.from_worker = prepared.pipes[2][1], prepared.pipes[3][0]
+    return made
 
 
-def _start_bare(
-    request: dict[str, Any],
-    state: State,
-    streams: list[int | None],
-    ours: socket.socket,
-    theirs: socket.socket,
-) -> Running:
+def _start_bare(request: dict[str, Any], state: State, prepared: Prepared) -> Running:
     """The level without isolation: resource limits, a process group, a folder that is removed."""
     import tempfile  # not at the top: the zygote is kept small, since every run forks it
 
@@ -165,10 +182,11 @@ def _start_bare(
     jail.write_files(f"{folder}/work", request["files"])
     with open(f"{folder}/code/stdin", "xb") as file:
         file.write(request["stdin"])
+    streams = prepared.streams() if request["limits"]["session"] else prepared.streams()[:3]
     child = os.fork()
     if child == 0:
-        _bare_init(request, state, streams, theirs, folder)
-    running = Running(child, ours, [], None, None, None, folder=folder)
+        _bare_init(request, state, streams, prepared.theirs, folder)
+    running = Running(child, prepared.report, [], None, None, None, folder=folder)
     running.work = os.open(f"{folder}/work", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     running.tree = Tree(proc, root=os.getpid())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
+_MOST = 2**31
 LEVELS = ("default", "process")
 
 
@@ -42,8 +42,8 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, kinds):
                 kind = "a whole number" if whole else "a number"
                 raise ValueError(f"{field.name} is {value!r}; it must be {kind} above zero")
-            if not math.isfinite(value) or value <= 0:
-                raise ValueError(f"{field.name} is {value!r}; it must be finite and above zero")
+            if not 0 < value < _MOST:  # NaN is refused too
+                raise ValueError(f"{field.name} is {value!r}; it must be above zero, below 2**31")
         if self.memory_mb < 32:
             raise ValueError(f"memory_mb is {self.memory_mb}; Python itself needs at least 32")
         if self.files < 16:

@@ -143,8 +143,8 @@ class _Encoder:
             name, parts = "range", (value.start, value.stop, value.step)
         elif kind is bytearray:
             name, parts = "bytearray", bytes(value)
-        elif kind is type and _TYPES.get(value.__name__) is value:
-            name, parts = "type", value.__name__
+        elif kind is type and _TYPES.get(getattr(value, "__name__", "")) is value:
+            name, parts = "type", getattr(value, "__name__", "")
         elif self.handles is not None and (number := self.handles(value)) is not None:
             self.text(b"h", b"%x" % number)
             return

@@ -20,12 +20,13 @@ def _shown(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def printable(raw: bytes) -> str:
+def printable(raw: bytes, errors: str = "replace") -> str:
     """Return text that is safe to print: control characters and text directions are spelt out.
 
-    New lines and tabs stay. Bytes that are not UTF-8 become the replacement character.
+    New lines and tabs stay. Bytes that are not UTF-8 become the replacement character, or what
+    `errors` says, as in `bytes.decode`.
     """
-    text = raw.decode("utf-8", "replace").replace("\r\n", "\n")
+    text = raw.decode("utf-8", errors).replace("\r\n", "\n")
     if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(
@@ -88,7 +89,7 @@ def from_message(message: dict[str, Any], level: str, output_kb: int) -> Run:
         mechanism, reason = message["failure"]
         return refusal(mechanism, reason, level)
     files = {
-        printable(name.replace(b"\n", b"\\n").replace(b"\t", b"\\t")): raw
+        printable(name.replace(b"\n", b"\\n").replace(b"\t", b"\\t"), "backslashreplace"): raw
         for name, raw in message["files"].items()
     }
     return Run(

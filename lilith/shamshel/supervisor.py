@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from . import wire
 from .collect import collect
-from .jails import Running, start
+from .jails import Prepared, Running, prepare, start
 from .steps import SetupError
 from .tree import Usage
 from .zygote_state import State
@@ -59,7 +59,9 @@ class Stream:
 class Supervisor:
     """Runs one request to its end, or one session cell by cell."""
 
-    def __init__(self, link: socket.socket, state: State, request: dict[str, Any]) -> None:
+    def __init__(
+        self, link: socket.socket, state: State, request: dict[str, Any], prepared: Prepared
+    ) -> None:
         self.link = link
         self.request = request
         self.limits = request["limits"]
@@ -73,7 +75,8 @@ class Supervisor:
         self.peak_bytes = 0
         self.reply = bytearray()
         self.waiting = b""
-        self.jail: Running = start(request, state)
+        self.known: dict[str, bytes] = request["files"]  # to tell what a cell has written
+        self.jail: Running = start(request, state, prepared)
         limit = self.limits["output_kb"] * 1024
         self.streams = [Stream(descriptor, limit) for descriptor in self.jail.outputs]
         self.poll = select.poll()
@@ -292,11 +295,12 @@ class Supervisor:
         status, exit_code, ended_by = self._status()
         files: dict[bytes, bytes] = {}
         cut = [n for n, s in zip(("stdout", "stderr"), self.streams, strict=True) if s.cut]
-        if self.ended and self.jail.work is not None and not self.session:
+        if self.request["collect"] and self.jail.work is not None:
             limit = self.limits["file_mb"] << 20
-            given = self.request["files"]
-            files, short = collect(self.jail.work, given, limit, self.limits["files"])
+            files, short = collect(self.jail.work, self.known, limit, self.limits["files"])
             cut += ["files"] if short else []
+            named = {name.decode("utf-8", "surrogateescape"): raw for name, raw in files.items()}
+            self.known = {**self.known, **named}
         wall_s = self.wall_s if self.ended else time.monotonic() - self.started
         return {
             "status": status,
@@ -329,20 +333,43 @@ class Supervisor:
             self.jail.close()
 
 
-def main(link: socket.socket, state: State) -> NoReturn:
-    """Be the supervisor of whatever the caller asks for on `link`."""
-    code = 1  # which tells the zygote to clear up what this process could not
+def _serve_one(link: socket.socket, state: State, prepared: Prepared | SetupError) -> None:
     try:
         request = wire.receive(link)
-        try:
-            Supervisor(link, state, request).run()
-        except SetupError as error:
-            wire.send(link, {"failure": (error.mechanism, error.reason)})
-        except Exception as error:
-            wire.send(link, {"failure": ("supervisor", f"{type(error).__name__}: {error}")})
-            raise
-        code = 0
     except wire.Closed:
+        if isinstance(prepared, Prepared):
+            prepared.abandon()
+        return
+    try:
+        if isinstance(prepared, SetupError):
+            raise prepared
+        Supervisor(link, state, request, prepared).run()
+    except SetupError as error:
+        wire.send(link, {"failure": (error.mechanism, error.reason)})
+        if isinstance(prepared, Prepared):
+            prepared.abandon()
+    except wire.Closed:
+        pass
+    except Exception as error:
+        wire.send(link, {"failure": ("supervisor", f"{type(error).__name__}: {error}")})
+        raise
+
+
+def main(handover: socket.socket, state: State) -> NoReturn:
+    """Prepare a jail, wait to be handed a caller's link, and serve it."""
+    code = 1  # which tells the zygote to clear up what this process could not
+    try:
+        prepared: Prepared | SetupError
+        try:
+            prepared = prepare(state)
+        except SetupError as error:
+            prepared = error
+        message, descriptors, _, _ = socket.recv_fds(handover, 1, 1)
+        if message:
+            handover.close()
+            _serve_one(socket.socket(fileno=descriptors[0]), state, prepared)
+        elif isinstance(prepared, Prepared):
+            prepared.abandon()
         code = 0
     finally:
         os._exit(code)

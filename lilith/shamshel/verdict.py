@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import plain, wire
@@ -224,8 +224,9 @@ def _jobs(source: str, plan: bytes | None, limits: Limits, packages: tuple[str, 
     jobs = [Job(limits, ["/box/code/start.pyc", *extra], files, {}, b"", packages, True)]
     if plan is not None:
         files = {**program("tester"), "tests.marshal": plan}
-        jobs.append(Job(limits, ["/box/code/start.pyc", *extra], files, {}, b"", packages, True))
-    return jobs
+        job = Job(limits, ["/box/code/start.pyc", *extra], files, {}, b"", packages, True)
+        jobs.append(replace(job, trusted=True))
+    return [replace(job, collect=False) for job in jobs]
 
 
 def _decide(

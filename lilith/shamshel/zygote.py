@@ -8,6 +8,7 @@ only hands out supervisors. It ends with the caller's process.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -53,37 +54,74 @@ def _reap(state: State, own: int) -> None:
                 state.groups.remove(f"{cgroup.PREFIX}{own}-{child}")
 
 
-def serve(control: socket.socket, parent: int, state: State) -> None:
-    """Fork a supervisor for each link that arrives, until the caller's process is gone."""
-    own = os.getpid()
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    os.set_blocking(wake_read, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    ready = select.poll()
-    for descriptor in (control.fileno(), parent, wake_read):
-        ready.register(descriptor, select.POLLIN)
-    while True:
-        events = dict(ready.poll())
-        if wake_read in events:
-            with contextlib.suppress(BlockingIOError):
-                os.read(wake_read, 4096)
-            _reap(state, own)
-        if parent in events:
-            return
-        if control.fileno() not in events:
-            continue
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-        if not message:
-            return
-        if os.fork() == 0:
+class Zygote:
+    """Keeps one supervisor waiting with a jail prepared, and hands it the next caller's link."""
+
+    def __init__(self, control: socket.socket, parent: int, state: State) -> None:
+        self.control = control
+        self.parent = parent
+        self.state = state
+        self.own = os.getpid()
+        self.wake_read, self.wake_write = os.pipe()
+        os.set_blocking(self.wake_write, False)
+        os.set_blocking(self.wake_read, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        self.spare_process = 0
+        self.spare = self.fork()
+
+    def fork(self) -> socket.socket:
+        """Start a supervisor; returns the socket to hand it a link on."""
+        ours, theirs = socket.socketpair()
+        self.spare_process = os.fork()
+        if self.spare_process == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for descriptor in (control.detach(), parent, wake_read, wake_write):
+            for descriptor in (self.parent, self.wake_read, self.wake_write):
                 os.close(descriptor)
-            supervisor.main(socket.socket(fileno=descriptors[0]), state)
-        os.close(descriptors[0])
+            ours.close()
+            self.control.close()
+            supervisor.main(theirs, self.state)
+        theirs.close()
+        return ours
+
+    def hand_over(self, link: int) -> None:
+        """Give a link to the waiting supervisor and start the next one."""
+        for _ in range(2):
+            try:
+                socket.send_fds(self.spare, [b"."], [link])
+                break
+            except OSError:  # it was killed from outside
+                self.spare.close()
+                self.spare = self.fork()
+        os.close(link)
+        self.spare.close()
+        self.spare = self.fork()
+
+    def serve(self) -> None:
+        """Hand over links until the caller's process is gone."""
+        ready = select.poll()
+        for descriptor in (self.control.fileno(), self.parent, self.wake_read):
+            ready.register(descriptor, select.POLLIN)
+        while True:
+            events = dict(ready.poll())
+            if self.wake_read in events:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self.wake_read, 4096)
+                _reap(self.state, self.own)
+            if self.parent in events:
+                return
+            if self.control.fileno() in events:
+                message, descriptors, _, _ = socket.recv_fds(self.control, 1, 1)
+                if not message:
+                    return
+                self.hand_over(descriptors[0])
+
+    def close(self) -> None:
+        """End the waiting supervisor, and see it gone."""
+        self.spare.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.spare_process, 0)
 
 
 def main() -> None:
@@ -99,6 +137,9 @@ def main() -> None:
             wire.send(control, {"failure": (error.mechanism, error.reason)})
             return
         wire.send(control, _facts(state))
-        serve(control, parent, state)
+        gc.freeze()  # so that collecting in a child does not copy what it shares
+        zygote = Zygote(control, parent, state)
+        zygote.serve()
+        zygote.close()
     except (wire.Closed, KeyboardInterrupt):
         pass

@@ -35,12 +35,14 @@ from lilith.train.checkpoint_info import (
     read_info,
 )
 
-# Orbax tells the absl logger about each of its steps; its errors are raised, and those we show.
-logging.getLogger("absl").addFilter(
-    lambda record: (
-        record.levelno >= logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
-    )
-)
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    """Orbax logs each of its steps, and, with a traceback, errors that it raises to us as well."""
+    from_orbax = f"{os.sep}orbax{os.sep}" in record.pathname
+    return not from_orbax or (record.levelno >= logging.ERROR and not record.exc_info)
+
+
+logging.getLogger("absl").addFilter(_worth_showing)
 
 from orbax.checkpoint import v1 as ocp  # noqa: E402  (after the filter: importing it logs as well)
 
@@ -163,6 +165,7 @@ class Checkpointer:
         contents = files.contents(config_json, data_state, tokenizer_directory)
         working = self._working_path(step)
         try:
+            jax.block_until_ready(state)  # a failed computation ends here, before Orbax begins
             if _is_first_process():
                 files.remove_tree(working)
                 working.mkdir(parents=True)
@@ -274,11 +277,9 @@ class Checkpointer:
                 return candidate
             except DamagedCheckpointError as error:
                 passed_over.append(f"step {candidate} ({error})")
-        wanted = "no" if step is None else f"no step {step} among the"
-        if not passed_over:
-            raise CheckpointError(f"{wanted} checkpoint in {self.directory}")
-        listed = "; ".join(passed_over)
-        raise CheckpointError(f"no checkpoint in {self.directory} is readable: {listed}")
+        wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+        listed = f" is readable: {'; '.join(passed_over)}" if passed_over else ""
+        raise CheckpointError(f"{wanted} in {self.directory}{listed}")
 
     def _commit(
         self,
@@ -316,9 +317,8 @@ class Checkpointer:
         if _is_first_process():
             files.remove_tree(self._working_path(step))
         latest = self.latest_step()
-        safe = "there is no checkpoint yet"
-        if latest is not None:
-            safe = f"the last whole checkpoint is step {latest}"
+        last = f"the last whole checkpoint is step {latest}"
+        safe = "there is no checkpoint yet" if latest is None else last
         reason = files.failure_reason(error)
         return CheckpointError(f"step {step} was not saved in {self.directory}: {reason}; {safe}")
 
@@ -362,6 +362,8 @@ def _orbax(*, partial: bool) -> Iterator[None]:
     context.pytree.loading.partial_load = partial
     # Trained float32 values shrink by a tenth; compressing them takes the training's cores.
     context.array.saving.use_compression = False
+    # A folder that can not be made must fail here: Orbax's threads would wait for it at exit.
+    context.asynchronous.create_directories_asynchronously = False
     with context:
         yield
 

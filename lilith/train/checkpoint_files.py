@@ -228,23 +228,20 @@ def known(root: epath.Path, besides: epath.Path | None = None) -> str:
 
 
 def remove(directory: epath.Path) -> None:
-    """Take a checkpoint away so that no moment shows half of one."""
-    if is_local(directory):
-        doomed = directory.with_name(directory.name + DELETING)
-        directory.rename(doomed)
-    else:
-        doomed = directory
-        (directory / MANIFEST).unlink(missing_ok=True)
-    remove_tree(doomed)
+    """Take a checkpoint away so that no moment shows half of one; see ``remove_tree``."""
+    with contextlib.suppress(OSError):
+        if is_local(directory):
+            directory = directory.rename(directory.with_name(directory.name + DELETING))
+        else:
+            (directory / MANIFEST).unlink(missing_ok=True)
+        remove_tree(directory)
 
 
 def remove_tree(directory: epath.Path) -> None:
-    """Delete a folder that does not count as a checkpoint; what resists is tried again later."""
-    try:
+    """Delete a folder that is not wanted; what resists waits for the next start."""
+    with contextlib.suppress(OSError):
         if directory.exists():
             directory.rmtree()
-    except OSError:
-        pass
 
 
 def clean(root: epath.Path) -> None:

@@ -45,13 +45,17 @@ def train_step(
         finite = jnp.isfinite(objective) & jnp.isfinite(norm)
         clipped = jnp.minimum(1.0, clip_norm / norm) if clip_norm else 1.0
         factor = clipped / weight
-        gradients = jax.tree.map(lambda g: (g * factor).astype(g.dtype), gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        params, opt_state = jax.tree.map(
-            lambda after, before: jnp.where(finite, after, before),
-            (params, opt_state),
-            (state.params, state.opt_state),
+
+        def update(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
+            scaled = jax.tree.map(lambda g: (g * factor).astype(g.dtype), gradients)
+            updates, opt_state = optimizer.update(scaled, opt_state, params)
+            return optax.apply_updates(params, updates), opt_state
+
+        def skip(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
+            return params, opt_state
+
+        params, opt_state = jax.lax.cond(
+            finite, update, skip, state.params, state.opt_state, gradients
         )
     bad = 1 - finite.astype(jnp.int32)
     state = TrainState(

@@ -26,10 +26,11 @@ def take(iterator, count):
 @pytest.mark.parametrize("hosts", [2, 4])
 def test_hosts_share_the_same_global_batch(corpus, hosts):
     whole = take(corpus.train_iterator(BATCH, seed=5), 12)
-    parts = [
-        take(corpus.train_iterator(BATCH, seed=5, host=host, hosts=hosts), 12)
-        for host in range(hosts)
+    iterators = [
+        corpus.train_iterator(BATCH, seed=5, host=host, hosts=hosts) for host in range(hosts)
     ]
+    parts = [take(iterator, 12) for iterator in iterators]
+    assert {iterator.state()["next_example"] for iterator in iterators} == {12 * BATCH}
     for step, batch in enumerate(whole):
         for name, array in batch.items():
             joined = np.concatenate([part[step][name] for part in parts])

@@ -224,7 +224,7 @@ TFDS_SCRIPT = textwrap.dedent(
         VERSION = tfds.core.Version("1.0.0")
         def _info(self):
             features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
-            return self.dataset_info_from_configs(features=features)
+            return tfds.core.DatasetInfo(builder=self, features=features)
         def _split_generators(self, manager):
             return {"train": self._generate_examples()}
         def _generate_examples(self):

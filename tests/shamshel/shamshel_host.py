@@ -38,6 +38,37 @@ def header(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^# (\w+): (.*)$", path.read_text(), re.MULTILINE))
 
 
+def descendants(process: int) -> set[str]:
+    """The processes that a process started, and theirs."""
+    found: set[str] = set()
+    waiting = [str(process)]
+    while waiting:
+        for path in glob.glob(f"/proc/{waiting.pop()}/task/*/children"):
+            try:
+                children = Path(path).read_text().split()
+            except OSError:
+                continue
+            waiting += children
+            found.update(children)
+    return found
+
+
+def groups_of(process: int) -> list[str]:
+    """The control groups made by a process's descendants."""
+    found: list[str] = []
+    for child in descendants(process):
+        found += glob.glob(f"/sys/fs/cgroup/**/lilith-shamshel-{child}-*", recursive=True)
+    return found
+
+
+def command_line(process: str) -> str:
+    """A process's arguments; "" when it is gone."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
 class Host:
     """Things on the host that an attack must neither see nor change."""
 
@@ -75,17 +106,7 @@ class Host:
 
     def processes(self) -> set[str]:
         """All descendants of this process."""
-        found: set[str] = set()
-        waiting = [str(os.getpid())]
-        while waiting:
-            for path in glob.glob(f"/proc/{waiting.pop()}/task/*/children"):
-                try:
-                    children = Path(path).read_text().split()
-                except OSError:
-                    continue
-                waiting += children
-                found.update(children)
-        return found
+        return descendants(os.getpid())
 
     def state(self) -> dict[str, Any]:
         """What must be the same before and after: files, processes, cgroups, mounts."""
@@ -94,24 +115,33 @@ class Host:
             if os.path.isfile(path):
                 files[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         mine = [p for p in glob.glob("/tmp/lilith-shamshel-*") if os.stat(p).st_uid == os.getuid()]
-        groups: list[str] = []
-        for child in self.processes():
-            groups += glob.glob(f"/sys/fs/cgroup/**/lilith-shamshel-{child}-*", recursive=True)
         return {
             "files": files,
             "listings": {f: sorted(os.listdir(f)) for f in ("/etc", "/usr", "/home", "/var/tmp")},
             "left": mine,
-            "processes": self.processes(),
-            "groups": groups,
+            # the zygote and one supervisor that waits with a jail: which one, changes
+            "processes": len(self.processes()),
+            "programs": [p for p in self.processes() if "/box/code" in command_line(p)],
+            "groups": len(groups_of(os.getpid())),
             "mounts": Path("/proc/self/mountinfo").read_text(),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "victim": self.victim.poll(),
             "modules": os.path.getmtime(os.__file__),
         }
 
-    def changes(self, before: dict[str, Any]) -> list[str]:
-        """What differs from `before`, after half a second at most for the last process to end."""
+    def settled_state(self) -> dict[str, Any]:
+        """The state once two looks agree: the zygote may be making its next jail ready."""
+        state = self.state()
         for _ in range(50):
+            time.sleep(0.02)
+            last, state = state, self.state()
+            if last == state:
+                break
+        return state
+
+    def changes(self, before: dict[str, Any]) -> list[str]:
+        """What differs from `before`, after two seconds at most for the last process to end."""
+        for _ in range(200):
             after = self.state()
             if after == before:
                 break
@@ -177,7 +207,7 @@ def attack_sandbox(path: Path, host: Host) -> list[str]:
     """Run one attack on containment; returns what went wrong."""
     about = header(path)
     limits = limits_of(about.get("Limits", ""))
-    before = host.state()
+    before = host.settled_state()
     begin = time.monotonic()
     run = Sandbox(limits).run(path.read_text(), files=host.files())
     elapsed = time.monotonic() - begin
@@ -193,7 +223,7 @@ def attack_verdict(path: Path, host: Host) -> list[str]:
     source = path.read_text().replace("ENTRY", "add")
     limits = limits_of("wall_s=1.0 cpu_s=1.0")
     problems = []
-    before = host.state()
+    before = host.settled_state()
     for form in (
         {"cases": [((2, 3), {}, 5), ((-4, 1), {}, -3)]},
         {"tests": TESTS},
@@ -216,7 +246,9 @@ def run_all(only: str = "") -> dict[str, list[str]]:
     host = Host()
     results: dict[str, list[str]] = {}
     try:
-        Sandbox().run("")  # the zygote is a process of this one from here on
+        first = Sandbox().run("")  # the zygote is a process of this one from here on
+        if first.status == "refused":
+            raise SystemExit(f"REFUSED: {first.reason}")
         for path in sorted(ATTACKS.glob("*/*.py")):
             name = str(path.relative_to(ATTACKS))
             if only and not re.search(only, name):

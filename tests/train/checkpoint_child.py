@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import pathlib
 import sys
 from typing import Any, NamedTuple
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
@@ -51,6 +53,10 @@ def host_state(step: int, rows: int = 64) -> State:
     )
     key = rng.integers(0, 2**32, 2, dtype=np.uint32)
     return State(step=np.int32(step), params=params, opt_state=(moments, Empty()), key=key)
+
+
+def device_state(step: int, rows: int = 64) -> State:
+    return jax.tree.map(jnp.asarray, host_state(step, rows))
 
 
 def shardings(mesh: jax.sharding.Mesh, state: State) -> State:
@@ -101,6 +107,13 @@ def save(checkpointer: Checkpointer, step: int, state: Any, **options: Any) -> N
     checkpointer.save(step, state, config_json='{"name": "test"}\n', **options)
 
 
+def run_of(directory: pathlib.Path, *steps: int, keep: int = 10) -> None:
+    """A run that saved these steps."""
+    with Checkpointer(directory, keep=keep) as checkpointer:
+        for step in steps:
+            save(checkpointer, step, device_state(step))
+
+
 def loop(directory: str) -> None:
     rows = 4096  # 6 MB in all
     print("ready", flush=True)
@@ -112,7 +125,7 @@ def loop(directory: str) -> None:
         assert not restored.warnings
         first = restored.step + 1
     for step in itertools.count(first):
-        save(checkpointer, step, jax.tree.map(jax.numpy.asarray, host_state(step, rows)))
+        save(checkpointer, step, device_state(step, rows))
         checkpointer.wait()
         print("saved", step, flush=True)
 

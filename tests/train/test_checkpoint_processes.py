@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import queue
 import random
@@ -97,28 +98,37 @@ def test_killed_at_any_moment_the_last_whole_checkpoint_is_found(tmp_path: pathl
     assert last >= KILLS
 
 
-@pytest.fixture
-def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file system of 24 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+@contextlib.contextmanager
+def small_disk(folder: pathlib.Path, limit: str) -> Iterator[None]:
+    """A file system with ``limit``, a mount option, at ``folder``."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", limit, "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except FileNotFoundError:
         pytest.skip("a full disk needs a small file system, and there is no mount command")
     if mounted.returncode:
         pytest.skip(f"a full disk needs a small file system: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=20)
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(small_disk: pathlib.Path) -> None:
+@pytest.fixture
+def disk_of_24_mb(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    with small_disk(tmp_path / "disk", "size=24m"):
+        yield tmp_path / "disk"
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(
+    disk_of_24_mb: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def state(step: int) -> dict[str, jax.Array]:
         return {"w": jnp.asarray(np.random.default_rng(step).standard_normal(2**21))}  # 8 MiB
 
     like = jax.eval_shape(lambda: state(0))
-    with Checkpointer(small_disk / "checkpoints", keep=5) as checkpointer:
+    with Checkpointer(disk_of_24_mb / "checkpoints", keep=5) as checkpointer:
         for step in (1, 2):
             save(checkpointer, step, state(step))
         save(checkpointer, 3, state(3))
@@ -128,15 +138,35 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(small_disk: pathlib.Pa
         assert checkpointer.steps() == [1, 2]
         assert sorted(path.name for path in checkpointer.directory.iterdir()) == ["1", "2"]
         np.testing.assert_array_equal(checkpointer.restore(like).state["w"], state(2)["w"])
-    with Checkpointer(small_disk / "checkpoints", keep=5) as checkpointer:
-        (small_disk / "filler").write_bytes(bytes(7 * 2**20))
+    with Checkpointer(disk_of_24_mb / "checkpoints", keep=5) as checkpointer:
+        (disk_of_24_mb / "filler").write_bytes(bytes(7 * 2**20))
         save(checkpointer, 3, state(3))
         with pytest.raises(CheckpointError, match="No space left on device"):
             checkpointer.wait()
-        (small_disk / "filler").unlink()
-        subprocess.run(["rm", "-r", str(small_disk / "checkpoints" / "1")], check=True)
+        (disk_of_24_mb / "filler").unlink()
+        subprocess.run(["rm", "-r", str(disk_of_24_mb / "checkpoints" / "1")], check=True)
         save(checkpointer, 3, state(3))
         np.testing.assert_array_equal(checkpointer.restore(like).state["w"], state(3)["w"])
+    assert caplog.records == []  # one sentence, no tracebacks of Orbax
+
+
+def test_a_disk_that_fills_up_at_any_file_of_a_save(tmp_path: pathlib.Path) -> None:
+    """Room for one more file each time, until a save succeeds."""
+    disk, failures, threads = tmp_path / "disk", 0, threading.active_count()
+    for files in range(4, 60):
+        with small_disk(disk, f"nr_inodes={files}"), Checkpointer(disk / "run") as checkpointer:
+            try:
+                save(checkpointer, 1, {"w": jnp.ones(3)})
+                checkpointer.wait()
+            except CheckpointError as error:
+                assert "No space left on device" in str(error)  # noqa: PT017  (not each time)
+                assert list((disk / "run").iterdir()) == []
+                failures += 1
+            else:
+                assert checkpointer.steps() == [1]
+                break
+    assert failures > 10
+    assert threading.active_count() == threads  # else the process would not exit
 
 
 def run_two_processes(mode: str, directory: pathlib.Path, devices: int) -> list[str]:

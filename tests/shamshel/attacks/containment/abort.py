@@ -1,4 +1,5 @@
 # Tries: end by abort
 # Status: killed
 import os
+
 os.abort()

@@ -2,6 +2,7 @@
 # Status: timeout
 # Limits: cpu_s=0.5 wall_s=4
 import os
+
 for _ in range(6):
     os.fork()
     break

@@ -1,6 +1,8 @@
 # Tries: leave the root folder by chroot, fchdir and pivot_root
 # Status: ok
-import ctypes, os
+import ctypes
+import os
+
 libc = ctypes.CDLL(None, use_errno=True)
 try:
     os.chroot(".")

@@ -1,6 +1,8 @@
 # Tries: leave a daemon behind through a double fork
 # Status: ok
-import os, time
+import os
+import time
+
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:

@@ -1,6 +1,8 @@
 # Tries: leave a child that keeps stdout open and prints on
 # Status: ok|output
-import os, time
+import os
+import time
+
 if os.fork() == 0:
     os.setsid()
     while True:

@@ -1,6 +1,9 @@
 # Tries: leave children that ignore every signal they can
 # Status: ok
-import os, signal, time
+import os
+import signal
+import time
+
 for _ in range(4):
     if os.fork() == 0:
         for number in range(1, 65):

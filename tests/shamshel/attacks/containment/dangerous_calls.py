@@ -1,6 +1,8 @@
 # Tries: make some forty system calls that a program has no need of
 # Status: ok
-import ctypes, errno
+import ctypes
+import errno
+
 libc = ctypes.CDLL(None, use_errno=True)
 calls = """
 bpf=321 perf_event_open=298 userfaultfd=323 keyctl=250 add_key=248 request_key=249

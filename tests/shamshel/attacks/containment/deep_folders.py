@@ -1,6 +1,7 @@
 # Tries: nest folders deeper than any path may be long
 # Status: ok
 import os
+
 for _ in range(5000):
     try:
         os.mkdir("d")

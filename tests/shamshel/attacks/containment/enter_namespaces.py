@@ -1,6 +1,8 @@
 # Tries: enter the namespaces of init
 # Status: ok
-import ctypes, os
+import ctypes
+import os
+
 libc = ctypes.CDLL(None, use_errno=True)
 for kind in os.listdir("/proc/self/ns"):
     try:

@@ -1,6 +1,7 @@
 # Tries: fork without end
 # Status: timeout
 import os
+
 while True:
     try:
         os.fork()

@@ -1,6 +1,8 @@
 # Tries: fork a tree of sleepers, and count how many the limit allows
 # Status: ok
-import os, time
+import os
+import time
+
 made = 0
 for _ in range(200):
     try:

@@ -1,6 +1,7 @@
 # Tries: use descriptors that the parent left open
 # Status: ok
 import os
+
 for descriptor in range(3, 256):
     try:
         os.fstat(descriptor)

@@ -1,6 +1,8 @@
 # Tries: do file work through io_uring, past the filter
 # Status: ok
-import ctypes, errno
+import ctypes
+import errno
+
 libc = ctypes.CDLL(None, use_errno=True)
 for number in (425, 426, 427):
     if libc.syscall(number, 8, ctypes.create_string_buffer(120), 0, 0) >= 0:

@@ -1,6 +1,9 @@
 # Tries: signal processes of the host, and all that it can reach
 # Status: ok
-import json, os, signal
+import json
+import os
+import signal
+
 victim = json.load(open("host.json"))["pid"]
 for process in (victim, -victim, 1):
     try:

@@ -1,6 +1,7 @@
 # Tries: list folders above its own, to learn of the host
 # Status: ok
 import os
+
 for folder in ("/", "/..", "../../..", "/home", "/root", "/tmp/../.."):
     try:
         print("ESCAPED", os.listdir(folder))

@@ -2,6 +2,7 @@
 # Status: error|memory
 # Limits: memory_mb=96
 import os
+
 descriptors = []
 while True:
     descriptor = os.memfd_create("x")

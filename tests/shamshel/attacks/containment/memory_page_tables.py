@@ -2,6 +2,7 @@
 # Status: memory|error
 # Limits: memory_mb=96
 import mmap
+
 held = []
 while True:
     block = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -2,6 +2,7 @@
 # Status: memory|error|killed
 # Limits: memory_mb=96 wall_s=3
 import mmap
+
 held = []
 for _ in range(64):
     block = mmap.mmap(-1, 16 << 20)

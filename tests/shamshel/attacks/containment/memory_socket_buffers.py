@@ -1,7 +1,8 @@
 # Tries: hold kernel memory in the buffers of socket pairs and pipes
 # Status: ok|error|memory
 # Limits: memory_mb=96
-import os, socket
+import socket
+
 total, held = 0, []
 try:
     for _ in range(400):

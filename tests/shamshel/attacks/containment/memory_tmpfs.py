@@ -2,6 +2,7 @@
 # Status: ok
 # Limits: memory_mb=96
 import os
+
 written = 0
 for folder in (".", "/tmp", "/dev/shm"):
     try:

@@ -1,6 +1,7 @@
 # Tries: mount, unmount, bind and move file systems, by old and new calls
 # Status: ok
 import ctypes
+
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.mount(b"none", b"/box/work", b"tmpfs", 0, None) == 0:
     print("ESCAPED: mount")

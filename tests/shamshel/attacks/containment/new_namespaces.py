@@ -1,6 +1,8 @@
 # Tries: make namespaces, to gain rights inside of them
 # Status: ok
-import ctypes, os
+import ctypes
+import os
+
 libc = ctypes.CDLL(None, use_errno=True)
 for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80):
     if libc.unshare(flag) == 0:

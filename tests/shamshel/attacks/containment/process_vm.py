@@ -1,6 +1,8 @@
 # Tries: read and write the memory of others by process_vm_readv and pidfd_getfd
 # Status: ok
-import ctypes, os
+import ctypes
+import os
+
 libc = ctypes.CDLL(None, use_errno=True)
 buffer = ctypes.create_string_buffer(64)
 vector = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 64)

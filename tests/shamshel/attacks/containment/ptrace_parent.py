@@ -1,6 +1,8 @@
 # Tries: trace init, its parent and itself
 # Status: ok
-import ctypes, os
+import ctypes
+import os
+
 libc = ctypes.CDLL(None, use_errno=True)
 for process in (1, os.getppid()):
     for request in (16, 0x4206):

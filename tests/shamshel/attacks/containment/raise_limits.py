@@ -1,6 +1,7 @@
 # Tries: raise its own resource limits, and lower those of init
 # Status: ok
-import os, resource
+import resource
+
 for name in [n for n in dir(resource) if n.startswith("RLIMIT_")]:
     number = getattr(resource, name)
     soft, hard = resource.getrlimit(number)

@@ -1,6 +1,7 @@
 # Tries: reach the host through /proc: roots, working folders and map files
 # Status: ok
 import os
+
 for process in ("1", "self", str(os.getppid())):
     for entry in ("root/etc/passwd", "cwd/../../etc/passwd", "mem", "environ", "fd/3", "maps"):
         path = f"/proc/{process}/{entry}"

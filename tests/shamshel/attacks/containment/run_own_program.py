@@ -1,6 +1,9 @@
 # Tries: run a program that it wrote, from the work folder and from memory
 # Status: ok
-import os, subprocess, sys
+import os
+import subprocess
+import sys
+
 for folder in (".", "/tmp"):
     path = f"{folder}/program"
     with open(path, "wb") as file:

@@ -1,6 +1,7 @@
 # Tries: read the memory of the processes that started it
 # Status: ok
-import ctypes, os
+import os
+
 for process in (1, os.getppid(), 2, 0):
     try:
         with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:

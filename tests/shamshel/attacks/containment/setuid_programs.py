@@ -1,6 +1,9 @@
 # Tries: gain rights through setuid programs and setuid calls
 # Status: ok
-import ctypes, os, subprocess
+import ctypes
+import os
+import subprocess
+
 libc = ctypes.CDLL(None, use_errno=True)
 for identity in (0, 1, 1000):
     for action in (os.setuid, os.setgid, os.seteuid, os.setegid):

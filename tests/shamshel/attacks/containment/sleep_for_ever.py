@@ -1,4 +1,5 @@
 # Tries: sleep
 # Status: timeout
 import time
+
 time.sleep(3600)

@@ -1,6 +1,8 @@
 # Tries: connect to a server on the host
 # Status: ok
-import json, socket
+import json
+import socket
+
 host = json.load(open("host.json"))
 for address in ("127.0.0.1", "localhost", "0.0.0.0", "::1"):
     try:

@@ -1,6 +1,8 @@
 # Tries: reach named and abstract sockets of the host through a socket pair
 # Status: ok
-import ctypes, json, os, socket
+import json
+import socket
+
 host = json.load(open("host.json"))
 left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 for name in (host["socket"], "\0" + host["abstract"]):

@@ -1,6 +1,7 @@
 # Tries: leave pipes, links and unreadable folders to be collected
 # Status: ok
 import os
+
 os.mkfifo("pipe")
 os.symlink("/etc/passwd", "link")
 os.symlink("link2", "link2")

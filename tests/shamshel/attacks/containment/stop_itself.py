@@ -1,6 +1,8 @@
 # Tries: stop its own process, and init, to wait out the limit
 # Status: timeout
-import os, signal
+import os
+import signal
+
 try:
     os.kill(1, signal.SIGSTOP)
 except OSError:

@@ -1,4 +1,5 @@
 # Tries: end with sys.exit(0)
 # Status: ok
 import sys
+
 sys.exit(0)

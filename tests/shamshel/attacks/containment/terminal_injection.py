@@ -1,6 +1,8 @@
 # Tries: push characters into the terminal of the caller
 # Status: ok
-import fcntl, os
+import fcntl
+import os
+
 for descriptor in range(3):
     for command in (0x5412, 0x541C, 0x540E):
         try:

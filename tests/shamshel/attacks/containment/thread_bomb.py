@@ -1,6 +1,8 @@
 # Tries: start threads without end
 # Status: ok
-import threading, time
+import threading
+import time
+
 made = 0
 try:
     for _ in range(500):

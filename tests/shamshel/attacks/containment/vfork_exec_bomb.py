@@ -1,6 +1,8 @@
 # Tries: start interpreters that start interpreters
 # Status: timeout
-import subprocess, sys
+import subprocess
+import sys
+
 program = """
 import subprocess, sys
 while True:

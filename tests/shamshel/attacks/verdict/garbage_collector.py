@@ -1,5 +1,8 @@
 # Tries: search the garbage collector for the tests and their values
-import gc, types
+import gc
+import types
+
+
 def ENTRY(*arguments, **named):
     for thing in gc.get_objects():
         if isinstance(thing, types.FunctionType) and thing.__name__ == "check":

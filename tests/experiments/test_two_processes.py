@@ -1,0 +1,114 @@
+"""One run by two real processes: the same losses, one set of files, one stop for both."""
+
+from __future__ import annotations
+
+import pathlib
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from tiny_run import (
+    EVERY,
+    STEPS,
+    Output,
+    Tiny,
+    assert_one_sentence,
+    curves,
+    finish,
+    free_port,
+    last_logged,
+    saved_steps,
+    wait_until,
+)
+
+from lilith.train.metrics import read_metrics
+
+RunHere = Callable[..., tuple[int, Output]]
+LONG = 100_000  # steps that no test waits for
+
+
+def start_two(tiny: Tiny, *arguments: object) -> list[subprocess.Popen[str]]:
+    together = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", 2, "--process")
+    return [tiny.start(*together, process, *arguments) for process in (0, 1)]
+
+
+def finish_both(processes: list[subprocess.Popen[str]], code: int = 0) -> list[Output]:
+    try:
+        return [finish(process, code) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def two(tiny: Tiny) -> pathlib.Path:
+    """A run whose batch is split over one process and whose weights over the other axis."""
+    workdir = tiny.folder / "two"
+    outputs = finish_both(start_two(tiny, "--workdir", workdir))
+    assert "bits per byte on" in outputs[0].out
+    assert outputs[1].out == ""  # the first speaks for both
+    return workdir
+
+
+def assert_close_curves(workdir: pathlib.Path, reference: pathlib.Path) -> None:
+    ours, theirs = curves(workdir), curves(reference)
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert ours[key] == pytest.approx(value, rel=1e-5, abs=1e-5), key
+
+
+def test_two_processes_have_the_losses_of_one(two: pathlib.Path, reference: pathlib.Path) -> None:
+    assert_close_curves(two, reference)
+    assert {path.name for path in two.iterdir()} == {path.name for path in reference.iterdir()}
+    lines = read_metrics(two / "metrics.jsonl")
+    assert sum("loss" in record for record in lines) == STEPS  # each step once
+
+
+def test_copies_in_two_processes_have_the_losses_of_one(
+    tiny: Tiny, reference: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    mesh = ("mesh.data=2", "mesh.fsdp=1")
+    finish_both(start_two(tiny, "--workdir", tmp_path / "run", "--set", *mesh))
+    assert_close_curves(tmp_path / "run", reference)
+
+
+def test_one_process_goes_on_with_the_checkpoint_of_two(
+    tiny: Tiny, two: pathlib.Path, run_here: RunHere
+) -> None:
+    code, output = run_here("--workdir", two, "--set", f"train.steps={STEPS + 2}")
+    assert code == 0, output.err
+    assert f"resumed from the checkpoint of step {STEPS}\n" in output.out
+    assert last_logged(two) == max(saved_steps(two)) == STEPS + 2
+
+
+@pytest.mark.parametrize(
+    ("told", "number", "codes"),
+    [(1, signal.SIGTERM, (0, 0)), (0, signal.SIGTERM, (0, 0)), (1, signal.SIGINT, (0, 130))],
+)
+def test_a_signal_to_one_process_stops_both_at_one_step(
+    tiny: Tiny, tmp_path: pathlib.Path, told: int, number: int, codes: tuple[int, int]
+) -> None:
+    workdir = tmp_path / "run"
+    processes = start_two(
+        tiny, "--workdir", workdir, "--set", f"train.steps={LONG}", "checkpoint.every=50000",
+        "train.eval_every=50000", "train.sample_every=0",
+    )  # fmt: skip
+    try:
+        wait_until(processes[0], lambda: last_logged(workdir) > EVERY)
+        processes[told].send_signal(number)
+        outputs = [finish(process, code) for process, code in zip(processes, codes)]
+    finally:
+        for process in processes:
+            process.kill()
+    (step,) = saved_steps(workdir)
+    assert last_logged(workdir) == step
+    name = "SIGTERM" if told == 1 else signal.Signals(number).name
+    assert f"stopped by {name}: saved step {step} in {workdir}" in outputs[0].out
+    assert outputs[1].out == ""
+
+
+def test_a_process_without_the_number_of_processes_is_refused(run_here: RunHere) -> None:
+    code, output = run_here("--process", 1)
+    assert code == 2
+    assert_one_sentence(output, "need --processes N")
