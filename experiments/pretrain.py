@@ -198,9 +198,9 @@ def _corpus(config: ExperimentConfig, checkpoint: CheckpointInfo | None, shows: 
         saved = load_tokenizer(pathlib.Path(checkpoint.tokenizer_directory))
         if saved.fingerprint != corpus.tokenizer.fingerprint:
             raise ConfigError(
-                f"the tokenizer of this config ({size:,} tokens) is not the one that the "
-                f"checkpoint {checkpoint.directory} was trained with ({saved.vocab_size:,} tokens); "
-                "use another --workdir, or the tokenizer of the checkpoint with tokenizer.path"
+                f"the tokenizer of this config ({size:,} tokens) is not the one of the "
+                f"checkpoint {checkpoint.directory} ({saved.vocab_size:,} tokens); use another "
+                "--workdir, or the tokenizer of the checkpoint with tokenizer.path"
             )
     return corpus
 

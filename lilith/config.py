@@ -43,7 +43,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 ATTENTION_IMPLEMENTATIONS = ("auto", "reference", "xla", "blocked", "splash", "cudnn")
-REMAT_POLICIES = ("none", "full", "dots", "dots_no_batch", "attention")
+REMAT_POLICIES = ("none", "dots", "attention", "full")  # from most kept to least
 OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
 SCHEDULES = ("constant", "cosine", "linear", "wsd")
 TOKENIZER_KINDS = ("sentencepiece", "huggingface", "bytes")

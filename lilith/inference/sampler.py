@@ -78,35 +78,19 @@ def sample(
       vocab: only ids below it are chosen: a model may have more than its tokenizer. None: all.
     """
     batch, width = tokens_BT.shape
-    row_spec = activation_spec(rules, "batch")
     keys_B = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(batch))
-    cache: KVCache | None = _place_cache(init_cache(config, batch, width + new_tokens), rules)
-    segments_BT = (jnp.arange(width) < constrain(length_B, rules, "batch")[:, None]).astype(int)
-    hidden_BTD, cache = forward(
-        params, tokens_BT, config, segments_BT=segments_BT, cache=cache, rules=rules
-    )
-    rows_B = constrain(jnp.arange(batch), rules, "batch")
-    last_BD = hidden_BTD.at[rows_B, constrain(length_B, rules, "batch") - 1].get(
-        out_sharding=None if row_spec is None else activation_spec(rules, "batch", "model")
-    )
-
-    def choose(hidden_BD: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits_BV = unembed(params, hidden_BD[:, None], config, rules)[:, 0]
-        logits_BV = constrain(logits_BV, rules, "batch", None)
-        log_probs_BV = jax.nn.log_softmax(logits_BV)
-        step_keys_B = jax.vmap(lambda key: jax.random.fold_in(key, step))(keys_B)
-        noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, (config.vocab,)))(step_keys_B)
-        noise_BV = constrain(noise_BV, rules, "batch", None)
-        # argmax(logits / t + gumbel) is a draw from softmax(logits / t); t = 0 is the argmax.
-        scores_BV = logits_BV + temperature * noise_BV
-        if vocab is not None:
-            scores_BV = jnp.where(jnp.arange(config.vocab) < vocab, scores_BV, -jnp.inf)
-        chosen_B = jnp.argmax(scores_BV, axis=-1).astype(jnp.int32)
-        return chosen_B, jnp.take_along_axis(log_probs_BV, chosen_B[:, None], axis=1)[:, 0]
+    empty = _place_cache(init_cache(config, batch, width + new_tokens), rules)
+    last_BD, cache = _prefill(params, tokens_BT, length_B, empty, config, rules)
 
     def step(carry: Any) -> Any:
         index, last_BD, cache, done_B, tokens_BN, log_probs_BN, length_B = carry
-        chosen_B, log_prob_B = choose(last_BD, index)
+        chosen_B, log_prob_B = _choose(
+            unembed(params, last_BD[:, None], config, rules)[:, 0],
+            jax.vmap(lambda key: jax.random.fold_in(key, index))(keys_B),
+            temperature,
+            vocab,
+            rules,
+        )
         chosen_B = jnp.where(done_B, 0, chosen_B)
         tokens_BN = tokens_BN.at[:, index].set(chosen_B)
         log_probs_BN = log_probs_BN.at[:, index].set(jnp.where(done_B, 0.0, log_prob_B))
@@ -131,6 +115,46 @@ def sample(
         lambda carry: (carry[0] < new_tokens) & ~jnp.all(carry[3]), step, start
     )
     return Samples(*final[4:])
+
+
+def _prefill(
+    params: Any,
+    tokens_BT: jax.Array,
+    length_B: jax.Array,
+    cache: KVCache,
+    config: ModelConfig,
+    rules: ShardingRules,
+) -> tuple[jax.Array, KVCache | None]:
+    """Read the prompts into ``cache``; the hidden state of each prompt's last token."""
+    batch, width = tokens_BT.shape
+    length_B = constrain(length_B, rules, "batch")
+    segments_BT = (jnp.arange(width) < length_B[:, None]).astype(int)
+    hidden_BTD, filled = forward(
+        params, tokens_BT, config, segments_BT=segments_BT, cache=cache, rules=rules
+    )
+    rows_B = constrain(jnp.arange(batch), rules, "batch")
+    spec = activation_spec(rules, "batch", "model")  # None without a mesh
+    return hidden_BTD.at[rows_B, length_B - 1].get(out_sharding=spec), filled
+
+
+def _choose(
+    logits_BV: jax.Array,
+    keys_B: jax.Array,
+    temperature: jax.Array,
+    vocab: int | None,
+    rules: ShardingRules,
+) -> tuple[jax.Array, jax.Array]:
+    """The next id of each row, below ``vocab``, and its log-probability under all the logits."""
+    logits_BV = constrain(logits_BV, rules, "batch", None)
+    size = logits_BV.shape[1]
+    noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, (size,)))(keys_B)
+    # argmax(logits / t + gumbel) is a draw from softmax(logits / t); t = 0 is the argmax.
+    scores_BV = logits_BV + temperature * constrain(noise_BV, rules, "batch", None)
+    if vocab is not None:
+        scores_BV = jnp.where(jnp.arange(size) < vocab, scores_BV, -jnp.inf)
+    chosen_B = jnp.argmax(scores_BV, axis=-1).astype(jnp.int32)
+    log_probs_BV = jax.nn.log_softmax(logits_BV)
+    return chosen_B, jnp.take_along_axis(log_probs_BV, chosen_B[:, None], axis=1)[:, 0]
 
 
 def _place_cache(cache: KVCache, rules: ShardingRules) -> KVCache:

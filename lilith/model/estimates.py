@@ -67,11 +67,10 @@ def activation_bytes(
     ff = config.d_ff / tensor
     everything = 4 * config.d_model + 2 * attention + out + 4 * ff
     kept = {
-        "none": everything,
-        "full": config.d_model,
-        "dots": config.d_model + attention + out + 2 * ff + 2 * config.d_model,
-        "dots_no_batch": config.d_model + attention + 2 * ff + 2 * config.d_model,
+        "none": 2 * config.d_model + attention + out + 2 * ff,
+        "dots": 2 * config.d_model + attention + 2 * ff,
         "attention": config.d_model + out,
+        "full": config.d_model,
     }[config.remat]
     return int(item * tokens * (kept * config.layers + everything))
 

@@ -14,19 +14,19 @@ PRESETS: dict[str, ModelConfig] = {
     ),
     "50m": ModelConfig(
         layers=12, d_model=512, heads=8, kv_heads=4, d_ff=1344, vocab=32_000, context=2048,
-        tied_embeddings=True, remat="dots_no_batch",
+        tied_embeddings=True, remat="dots",
     ),
     "150m": ModelConfig(
         layers=15, d_model=768, heads=12, kv_heads=4, d_ff=2304, vocab=32_000, context=2048,
-        remat="dots_no_batch",
+        remat="dots",
     ),
     "500m": ModelConfig(
         layers=24, d_model=1280, heads=20, kv_heads=4, d_ff=3584, vocab=32_000, context=2048,
-        remat="dots_no_batch",
+        remat="dots",
     ),
     "1b": ModelConfig(
         layers=20, d_model=2048, heads=16, kv_heads=8, d_ff=5248, vocab=32_000, context=2048,
-        remat="dots_no_batch",
+        remat="dots",
     ),
     "7b": ModelConfig(
         layers=32, d_model=4096, heads=32, kv_heads=32, d_ff=11_008, vocab=32_000, context=4096,

@@ -191,8 +191,7 @@ def _remat(function: Any, policy: str) -> Any:
         function,
         policy={
             "full": policies.nothing_saveable,
-            "dots": policies.dots_saveable,
-            "dots_no_batch": policies.dots_with_no_batch_dims_saveable,
+            "dots": policies.dots_with_no_batch_dims_saveable,
             "attention": policies.save_only_these_names("attention_out"),
         }[policy],
     )

@@ -37,7 +37,7 @@ def improve(
     if attempts < 1:
         raise ValueError(f"attempts is {attempts}; it must be at least 1")
     known = list(cases or ())
-    names = tuple(packages)
+    names = (packages,) if isinstance(packages, str) else tuple(packages)
     made: list[Attempt] = []
     feedback = ""
     while len(made) < attempts:

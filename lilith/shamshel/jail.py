@@ -53,24 +53,29 @@ def send_failure(report: socket.socket, error: SetupError) -> None:
 
 
 def init(jail: Jail, report: socket.socket, order: socket.socket) -> NoReturn:
-    """Be process 1: make the namespaces, await the request on `order`, start the program, reap."""
+    """Be process 1: make the namespaces, await the request on `order`, let the program go, reap.
+
+    The program's process is forked and has its user namespace before the request comes, since
+    that is the slow part.
+    """
     code = 1
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         _surroundings(jail)
+        begin, theirs = socket.socketpair()
+        program = os.fork()
+        if program == 0:
+            begin.close()
+            _program(jail, report, theirs)
+        theirs.close()
+        _map_ids(jail, program, begin)
         jail.request = wire.receive(order)
         with step("private mounts"):
             _mount_box(jail)
         folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in ("/proc", WORK)]
         socket.send_fds(report, [b"R"], folders)
-        mapping, theirs = socket.socketpair()
-        program = os.fork()
-        if program == 0:
-            mapping.close()
-            _program(jail, report, theirs)
-        theirs.close()
-        _map_ids(jail, program, mapping)
+        wire.send(begin, {**jail.request, "program": {}, "files": {}, "stdin": b""})
         report = _guard(report)
         while True:
             ended, status = os.wait()
@@ -88,17 +93,17 @@ def init(jail: Jail, report: socket.socket, order: socket.socket) -> NoReturn:
         os._exit(code)
 
 
-def _map_ids(jail: Jail, program: int, mapping: socket.socket) -> None:
+def _map_ids(jail: Jail, program: int, begin: socket.socket) -> None:
     """As root, give the program's user namespace its one user: it may not map another's itself."""
-    if jail.mode != "root" or not mapping.recv(1):
+    if jail.mode != "root" or not begin.recv(1):
         return
     for name in ("gid_map", "uid_map"):
         with open(f"/proc/{program}/{name}", "w") as file:
             file.write(f"{jail.identity} {jail.identity} 1")
-    mapping.send(b".")
+    begin.send(b".")
 
 
-def _enter_user_namespace(jail: Jail, mapping: socket.socket) -> None:
+def _enter_user_namespace(jail: Jail, begin: socket.socket) -> None:
     with step("cgroup namespace"):
         linux.unshare(linux.CLONE_NEWCGROUP)
     if jail.mode != "root":
@@ -111,8 +116,8 @@ def _enter_user_namespace(jail: Jail, mapping: socket.socket) -> None:
     with step("user namespace"):
         os.setgroups([])
         linux.unshare(linux.CLONE_NEWUSER)
-        mapping.send(b".")
-        if not mapping.recv(1):
+        begin.send(b".")
+        if not begin.recv(1):
             raise OSError("init could not map the user")
     with step("spare user"):
         os.setresgid(jail.identity, jail.identity, jail.identity)
@@ -265,11 +270,12 @@ def _confine(jail: Jail) -> None:
         linux.install_filter(jail.filter)
 
 
-def _program(jail: Jail, report: socket.socket, mapping: socket.socket) -> NoReturn:
+def _program(jail: Jail, report: socket.socket, begin: socket.socket) -> NoReturn:
     try:
         with step("own session"):
             os.setsid()
-        _enter_user_namespace(jail, mapping)
+        _enter_user_namespace(jail, begin)
+        jail.request = wire.receive(begin)
         with step("closed descriptors"):
             used = jail.streams if jail.request["limits"]["session"] else jail.streams[:3]
             kept = place_streams(used, f"{BOX}/code/stdin", report.detach())

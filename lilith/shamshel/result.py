@@ -74,13 +74,17 @@ def _captured(message: dict[str, Any], name: str, limit_kb: int) -> str:
     return text + f"\n[{name} cut at {limit_kb} KiB]" if name in message["cut"] else text
 
 
+def warning_of(level: str) -> str:
+    """What a level leaves open, in words; "" for the default."""
+    return PROCESS_LEVEL_WARNING if level == "process" else ""
+
+
 def refusal(mechanism: str, reason: str, level: str) -> Run:
     """A run that did not start because `mechanism` is lacking."""
     remedy = REMEDIES.get(mechanism, "")
     remedy = f" Remedy: {remedy}." if remedy else ""
     text = f"{mechanism}: {reason}.{remedy} Limits(level='process') runs without isolation."
-    warning = PROCESS_LEVEL_WARNING if level == "process" else ""
-    return Run("refused", reason=text, level=level, warning=warning)
+    return Run("refused", reason=text, level=level, warning=warning_of(level))
 
 
 def from_message(message: dict[str, Any], level: str, output_kb: int) -> Run:
@@ -104,7 +108,7 @@ def from_message(message: dict[str, Any], level: str, output_kb: int) -> Run:
         files=files,
         cut=tuple(message["cut"]),
         level=level,
-        warning=PROCESS_LEVEL_WARNING if level == "process" else "",
+        warning=warning_of(level),
         raw_stdout=message["stdout"],
         raw_stderr=message["stderr"],
     )

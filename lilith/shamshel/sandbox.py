@@ -12,7 +12,7 @@ from . import wire
 from .client import Channel, Job, MechanismMissing, program
 from .limits import Limits
 from .probe import Capability, capabilities
-from .result import Run, from_message, refusal
+from .result import Run, from_message, refusal, warning_of
 
 MAX_SOURCE = 1 << 20
 MAX_INPUT = 64 << 20
@@ -124,7 +124,7 @@ class Sandbox:
             raise ValueError(f"stdin is {len(raw)} bytes; at most {MAX_INPUT} are taken")
         problem = source_problem(source)
         if problem is not None:
-            return replace(problem, level=self.limits.level)
+            return replace(problem, level=self.limits.level, warning=warning_of(self.limits.level))
         job = Job(
             self.limits,
             ["/box/code/main.py"],
@@ -184,7 +184,9 @@ class Session:
                 raise ValueError("the session is closed")
             problem = source_problem(source)
             if problem is not None:
-                return replace(problem, level=self.limits.level)
+                return replace(
+                    problem, level=self.limits.level, warning=warning_of(self.limits.level)
+                )
             try:
                 return self._cell(source)
             except MechanismMissing as error:
@@ -193,6 +195,10 @@ class Session:
                 self._drop()
                 reason = f"the session's supervisor is gone: {error}"
                 return refusal("own session", reason, self.limits.level)
+            except BaseException:  # interrupted: the answer of this cell must not be the next one's
+                self._drop()
+                self._lost = True
+                raise
 
     def _cell(self, source: str) -> Run:
         lost_before, self._lost = self._lost, False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +51,11 @@ class Failure:
     expected: str
     came: str
     message: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("input", "expected", "came", "message"):  # safe to print, as all results
+            text = getattr(self, name).encode("utf-8", "replace")
+            object.__setattr__(self, name, printable(text))
 
     def __str__(self) -> str:
         parts = [self.input] if self.input else []
@@ -133,7 +138,7 @@ def _judge(case: Case, raw: bytes) -> str | None:
         names, text = content
         if wants_error and case.expected.__name__ in names:
             return None
-        return printable(f"{names[0] if names else ''}: {text}".encode("utf-8", "replace"))
+        return f"{names[0] if names else ''}: {text}"
     if wants_error or not same(case.expected, content, case.tolerance):
         return shown(content)
     return None
@@ -211,10 +216,8 @@ def _run_tests(tester: _Party, candidate: _Party) -> list[Failure]:
 
 
 def _last_function(source: str) -> str:
-    try:
-        names = [n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        names = []
+    # not by parsing it: deeply nested source can crash the parser, and with it this process
+    names = re.findall(r"^def[ \t]+(\w+)", source, re.MULTILINE)
     return names[-1] if names else "<no function>"
 
 
@@ -244,7 +247,7 @@ def _decide(
             return [Failure("", "", "", f"the source {error}")]
         if kind != "value":
             names, text = content if kind == "raise" else (["refused"], content)
-            came = printable(f"{names[0] if names else ''}: {text}".encode("utf-8", "replace"))
+            came = f"{names[0] if names else ''}: {text}"
             return [Failure("", "", came, "while the source was loaded")]
         failures = _run_cases(candidate, prepared)
         if len(parties) > 1:
@@ -285,7 +288,12 @@ def verify(
     if not prepared and not (tests or "").strip():
         raise ValueError("nothing to verify by: give cases or tests")
     plan = compile_tests(tests, entry) if tests and tests.strip() else None
-    jobs = _jobs(candidate_source, plan, limits, tuple(packages))
+    jobs = _jobs(
+        candidate_source,
+        plan,
+        limits,
+        (packages,) if isinstance(packages, str) else tuple(packages),
+    )
     with _slots:
         begin = time.monotonic()
         try:

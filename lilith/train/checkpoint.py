@@ -7,9 +7,7 @@ makes a checkpoint count as whole, is :mod:`lilith.train.checkpoint_files`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from lilith.train import checkpoint_files as files
+from lilith.train.checkpoint_console import quiet_orbax
 from lilith.train.checkpoint_files import ArrayInfo, CheckpointError, DamagedCheckpointError
 from lilith.train.checkpoint_info import (
     CheckpointInfo,
@@ -35,16 +34,9 @@ from lilith.train.checkpoint_info import (
     read_info,
 )
 
+quiet_orbax()
 
-def _worth_showing(record: logging.LogRecord) -> bool:
-    """Orbax logs each of its steps, and, with a traceback, errors that it raises to us as well."""
-    from_orbax = f"{os.sep}orbax{os.sep}" in record.pathname
-    return not from_orbax or (record.levelno >= logging.ERROR and not record.exc_info)
-
-
-logging.getLogger("absl").addFilter(_worth_showing)
-
-from orbax.checkpoint import v1 as ocp  # noqa: E402  (after the filter: importing it logs as well)
+from orbax.checkpoint import v1 as ocp  # noqa: E402  (importing it logs already)
 
 __all__ = [
     "Checkpointer",
@@ -315,7 +307,7 @@ class Checkpointer:
     def _failed(self, step: int, error: Exception) -> CheckpointError:
         """Remove what the failed save left and say what happened and what is safe."""
         if _is_first_process():
-            files.remove_tree(self._working_path(step))
+            files.remove_working(self._working_path(step))
         latest = self.latest_step()
         last = f"the last whole checkpoint is step {latest}"
         safe = "there is no checkpoint yet" if latest is None else last

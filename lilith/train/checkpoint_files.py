@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -242,6 +243,15 @@ def remove_tree(directory: epath.Path) -> None:
     with contextlib.suppress(OSError):
         if directory.exists():
             directory.rmtree()
+
+
+def remove_working(directory: epath.Path) -> None:
+    """Delete what a failed write left, while other threads of it may still be ending."""
+    for _ in range(10):
+        remove_tree(directory)
+        if not directory.exists():
+            return
+        time.sleep(0.1)
 
 
 def clean(root: epath.Path) -> None:

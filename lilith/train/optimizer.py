@@ -75,29 +75,32 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         optimizer = optax.lion(
             schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay, mask=mask
         )
-    elif config.name == "adafactor":
-        # optax's weight_decay_rate is not scaled by the learning rate; a decay of its own is.
+    else:
+        # optax decays in its own way in each of these (not at all by the learning rate, or norms
+        # too), so their directions are taken and the decay is one for all.
         optimizer = optax.chain(
-            optax.adafactor(None, min_dim_size_to_factor=128, multiply_by_parameter_scale=False),
+            _direction(config),
             optax.scale(-1.0),
             optax.add_decayed_weights(config.weight_decay, mask),
             optax.scale_by_learning_rate(schedule),
         )
-    else:
-        optimizer = contrib.muon(
-            schedule,
-            beta=config.b2,
-            weight_decay=config.weight_decay,
-            weight_decay_mask=mask,
-            adam_b1=config.b1,
-            adam_b2=config.b2,
-            adam_weight_decay=config.weight_decay,
-            muon_weight_dimension_numbers=_muon_matrices,
-            # The RMS of an AdamW update, so that one learning rate serves both kinds of weight
-            # (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2).
-            consistent_rms=0.2,
-        )
     return _with_state_dtype(_under_automatic_sharding(optimizer), config.state_dtype)
+
+
+def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Updates of Adafactor or Muon at a learning rate of 1, without decay, already descending."""
+    if config.name == "adafactor":
+        return optax.adafactor(1.0, min_dim_size_to_factor=128, multiply_by_parameter_scale=False)
+    return contrib.muon(
+        1.0,
+        beta=config.b2,
+        adam_b1=config.b1,
+        adam_b2=config.b2,
+        muon_weight_dimension_numbers=_muon_matrices,
+        # The RMS of an AdamW update, so that one learning rate serves both kinds of weight
+        # (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2).
+        consistent_rms=0.2,
+    )
 
 
 def _muon_matrices(params: Any) -> Any:

@@ -105,7 +105,7 @@ def test_a_run_made_shorter_than_it_is_still_gets_its_report(
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
-    run_here: RunHere, reference: pathlib.Path, tmp_path: pathlib.Path
+    tiny: Tiny, reference: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(reference, workdir)
@@ -113,8 +113,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
         (workdir / name).unlink()
     array = next((workdir / "checkpoints" / str(STEPS)).glob("state/state/d/*"))
     array.write_bytes(bytes(array.stat().st_size))
-    code, output = run_here("--workdir", workdir)
-    assert code == 0, output.err
+    output = tiny.run("--workdir", workdir)
     assert f"warning: the checkpoint of step {STEPS} (the contents of " in output.out
     assert f"resumed from the checkpoint of step {STEPS - EVERY}\n" in output.out
     assert_same_run(workdir, reference)

@@ -14,9 +14,13 @@ from shamshel_data import Task
 from lilith.shamshel import Limits, Verdict, verify
 
 DATA = shamshel_data.folder()
-pytestmark = pytest.mark.skipif(
-    DATA is None, reason="LILITH_DATA is unset, or holds no humaneval and mbpp: optional data"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        DATA is None, reason="LILITH_DATA is unset, or holds no humaneval and mbpp: optional data"
+    ),
+    # MBPP's own sources hold invalid escapes
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning"),
+]
 LIMITS = Limits(wall_s=60, cpu_s=30)
 FORGERIES = sorted((shamshel_host.ATTACKS / "verdict").glob("*.py"))
 

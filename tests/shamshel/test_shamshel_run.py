@@ -268,6 +268,7 @@ def test_process_level_must_be_asked_for_and_says_so() -> None:
     assert (run.status, run.stdout, run.files) == ("ok", "1\n", {"made": b"x"})
     assert run.level == "process"
     assert "could read and write" in run.warning
+    assert "could read and write" in bare.run("\0").warning
     run = bare.run("import os, time\nif os.fork() == 0:\n os.setsid()\n time.sleep(60)")
     assert run.status == "ok"
     assert Sandbox(Limits(level="process", wall_s=0.5)).run("while True: pass").status == "timeout"

@@ -108,6 +108,22 @@ def test_each_cell_hands_back_what_it_wrote(session: Session) -> None:
     assert session.run("open('b', 'a').write('3')").files == {"b": b"23"}
 
 
+def test_an_interrupted_cell_does_not_answer_the_next(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.run("x = 1")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lilith.shamshel.wire.receive", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            session.run("print('late')")
+    run = session.run("print('x' in dir())")
+    assert (run.stdout, run.state_lost) == ("False\n", True)
+
+
 def test_reset_and_close(session: Session) -> None:
     session.run("x = 1")
     session.reset()

@@ -156,8 +156,10 @@ def test_after_the_candidate_is_gone_the_rest_is_not_called() -> None:
 
 def test_a_test_can_not_swallow_that_the_candidate_is_gone() -> None:
     tests = "try:\n    candidate(1)\nexcept BaseException:\n    pass"
-    source = "import os\ndef f(n):\n    os._exit(0)"
-    assert not verify(source, "f", tests=tests, limits=SLOW).passed
+    for body in ("os._exit(0)", "return object()", "os.write(4, b'12345678' * 9)", "return int"):
+        source = f"import os\ndef f(n):\n    {body}"
+        verdict = verify(source, "f", tests=tests, limits=SLOW)
+        assert verdict.passed == (body == "return int"), body
 
 
 def test_bad_arguments_of_verify() -> None:
@@ -220,3 +222,21 @@ def test_the_one_answer_that_is_missing_fails_the_verdict() -> None:
     for source in ("import os\ndef f(): os._exit(0)", "def f(): raise KeyboardInterrupt"):
         assert not verify(source, "f", [((), {}, None)], limits=SLOW).passed
     assert not verify("import os\nos._exit(0)", "f", [((), {}, None)], limits=SLOW).passed
+
+
+def test_what_a_candidate_says_is_safe_to_print() -> None:
+    source = "def f(n):\n    if n: raise ValueError('\\x1b[2J\\u202e')\n    return '\\x1b[2J'"
+    source += "\nclass Odd: pass\nOdd.__name__ = '\\x1b[2J'\ndef g(): return Odd()"
+    verdict = verify(source, "f", [((0,), {}, 1), ((1,), {}, 1)], "assert f(1) == 2", SLOW)
+    assert len(verdict.failures) == 3
+    text = verdict.text + verify(source, "g", [((), {}, 1)], "assert g() == 2", SLOW).text
+    assert "x1b[2J" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_the_entry_point_is_the_last_function_without_parsing_it_here() -> None:
+    source = "def one(): return 1\ndef two(): return 2\n    \nclass A:\n    def three(self): pass"
+    assert verify(source, cases=[((), {}, 2)], limits=SLOW).passed
+    deep = "def f(): return 1\nx = " + "(" * 100_000 + ")" * 100_000
+    assert not verify(deep, cases=[((), {}, 1)], limits=SLOW).passed

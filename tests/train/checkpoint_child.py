@@ -1,6 +1,7 @@
 """The state that the checkpoint tests save, and the programs that they start and kill.
 
 ``loop DIRECTORY``: resume and save every step until killed.
+``fill DIRECTORY``: save until the disk is full.
 ``save|restore|fail DIRECTORY DEVICES PROCESS PORT``: one of the two processes of a distributed run.
 """
 
@@ -11,6 +12,7 @@ import itertools
 import os
 import pathlib
 import sys
+import time
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -130,6 +132,17 @@ def loop(directory: str) -> None:
         print("saved", step, flush=True)
 
 
+def fill(directory: str) -> None:
+    """Save 6 MB a step until the disk is full; say what we are told."""
+    with Checkpointer(directory, keep=100) as checkpointer:
+        try:
+            for step in range(1, 100):
+                save(checkpointer, step, device_state(step, 4096))
+        except CheckpointError as error:
+            print(error)
+            time.sleep(1)  # for what comes late from other threads
+
+
 def distributed(mode: str, directory: str, devices: str, process: str, port: str) -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", int(devices))
@@ -173,4 +186,6 @@ def fail_one(checkpointer: Checkpointer, mesh: jax.sharding.Mesh) -> str:
 
 
 if __name__ == "__main__":
-    loop(sys.argv[2]) if sys.argv[1] == "loop" else distributed(*sys.argv[1:])
+    mode, *arguments = sys.argv[1:]
+    programs = {"loop": loop, "fill": fill}
+    programs[mode](*arguments) if mode in programs else distributed(mode, *arguments)

@@ -7,7 +7,9 @@ import json
 import logging
 import pathlib
 import shutil
+import sys
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,7 @@ from lilith.train.checkpoint import (
     load_params,
     read_info,
 )
+from lilith.train.checkpoint_console import quiet_orbax
 
 LIKE = abstract(host_state(0))
 
@@ -336,3 +339,16 @@ def test_orbax_is_quiet_but_not_mute(
     for exc_info, shown in (((ValueError, ValueError("raised"), None), False), (None, True)):
         record = logger.makeRecord("absl", logging.ERROR, "/x/orbax/y.py", 1, "bad", (), exc_info)
         assert bool(logger.filter(record)) == shown
+
+
+def test_late_results_of_a_write_that_was_given_up_stay_unsaid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    quiet_orbax()
+    late = RuntimeError("Event loop is closed")
+    cases = [(late, None), (late, said), (RuntimeError("other"), None), (None, None)]
+    for error, source in cases:
+        sys.unraisablehook(types.SimpleNamespace(exc_value=error, object=source))
+    assert [(entry.exc_value, entry.object) for entry in said] == cases[1:]
