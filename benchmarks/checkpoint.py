@@ -5,7 +5,7 @@ the same arrays written one after another by ``numpy.save`` with an fsync each, 
 ``numpy.load``. ``work while writing`` is the speed of matrix products during the background write,
 as a share of their speed alone.
 
-    python benchmarks/checkpoint.py [--repeats 5] [--preset smollm2-135m] [--directory DIR]
+    python -m benchmarks.checkpoint [--repeats 5] [--preset smollm2-135m] [--directory DIR]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import harness
+from benchmarks import harness
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -3,7 +3,7 @@
 Both do the same full step on the same random batch: forward, backward, clipping by global norm,
 AdamW; float32, all cores, one process, in turn. Needs the extra [peers].
 
-    python benchmarks/train_step.py [--repeats 7] [--batch 4] [--length 256]
+    python -m benchmarks.train_step [--repeats 7] [--batch 4] [--length 256]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import harness
+from benchmarks import harness
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -41,7 +41,7 @@ def train_step(
     """
     objective, nll, weight, gradients = _accumulated(state.params, batch, loss, accumulation)
     with jax.named_scope("optimizer"):
-        norm = optax.global_norm(gradients) / weight
+        norm = optax.tree.norm(gradients) / weight
         finite = jnp.isfinite(objective) & jnp.isfinite(norm)
         clipped = jnp.minimum(1.0, clip_norm / norm) if clip_norm else 1.0
         factor = clipped / weight

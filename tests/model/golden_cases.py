@@ -43,7 +43,7 @@ def _scaled(kind: str, **fields: float) -> ModelConfig:
 
 CASES = {
     "llama": _config(),
-    "llama_mha_tied": _config(kv_heads=4, tied_embeddings=True, rope_base=500.0),
+    "llama_mha_tied": _config(kv_heads=4, tied_embeddings=True, rope_base=500_000.0),
     "llama_mqa": _config(kv_heads=1),
     "qwen2": _config(qkv_bias=True, norm_eps=1e-3),
     "qwen3": _config(qk_norm=True, head_dim=16, tied_embeddings=True),
