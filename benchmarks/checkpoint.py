@@ -20,11 +20,11 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from benchmarks import harness
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import harness
 from lilith.config import OptimizerConfig
 from lilith.model.presets import get_model_config
 from lilith.train.checkpoint import Checkpointer

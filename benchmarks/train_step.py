@@ -15,11 +15,11 @@ from functools import partial
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from benchmarks import harness
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import harness
 from lilith.config import MeshConfig, ModelConfig, OptimizerConfig
 from lilith.model.estimates import flops_per_token
 from lilith.model.params import count_params

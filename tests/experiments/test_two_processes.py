@@ -6,7 +6,9 @@ import pathlib
 import signal
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import pytest
 from tiny_run import (
     EVERY,
@@ -22,6 +24,9 @@ from tiny_run import (
     wait_until,
 )
 
+from experiments.loop import Stage, _Loop
+from experiments.run import load_config
+from lilith.sharding import make_mesh
 from lilith.train.metrics import read_metrics
 
 RunHere = Callable[..., tuple[int, Output]]
@@ -109,6 +114,20 @@ def test_a_signal_to_one_process_stops_both_at_one_step(
     name = "SIGINT" if codes[0] else "SIGTERM"
     assert f"stopped by {name}: saved step {step} in {workdir}" in outputs[0].out
     assert outputs[1].out == ""
+
+
+def test_only_the_first_process_opens_the_metrics(
+    tiny: Tiny, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening drops the records after the checkpoint: done twice, the first's file is lost."""
+    config = load_config(str(tiny.config))
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
+    nothing: Any = None
+    stage = Stage(config, tmp_path, mesh, nothing, nothing, nothing, None, tmp_path)
+    for process, opened in ((1, False), (0, True)):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        with _Loop(stage, nothing, nothing, 0):
+            assert (tmp_path / "metrics.jsonl").exists() is opened
 
 
 def test_a_process_without_the_number_of_processes_is_refused(run_here: RunHere) -> None:

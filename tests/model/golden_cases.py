@@ -35,10 +35,10 @@ def _config(**fields: object) -> ModelConfig:
     return ModelConfig(**(sizes | fields))
 
 
-def _scaled(kind: str, **fields: float) -> ModelConfig:
-    """Few turns in the trained context, so that some frequencies are kept and some stretched."""
+def _scaled(kind: str, context: int = 128, **fields: float) -> ModelConfig:
+    """Trained contexts of which some frequencies are kept, some stretched and some in between."""
     scaling = RopeScaling(kind=kind, factor=4.0, **fields)
-    return _config(head_dim=16, rope_scaling=scaling)
+    return _config(head_dim=16, rope_scaling=scaling, context=context)
 
 
 CASES = {
@@ -51,7 +51,7 @@ CASES = {
     "mistral": _config(attention_pattern=("window",), window=5),
     "linear": _scaled("linear"),
     "llama3": _scaled("llama3", original_context=32),
-    "yarn": _scaled("yarn", original_context=32),
+    "yarn": _scaled("yarn", context=4096, original_context=1024),
     "yarn_own_factor": _scaled("yarn", beta_fast=8.0, beta_slow=0.5, attention_factor=1.3),
 }
 
