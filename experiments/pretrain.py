@@ -23,6 +23,7 @@ from experiments.workdir import claim_workdir
 from lilith.config import ConfigError, ExperimentConfig
 from lilith.data import Corpus, ValidationSet, prepare
 from lilith.inference.sampler import pad_prompts, sample
+from lilith.model.attention import choose_implementation
 from lilith.model.params import count_params
 from lilith.paths import cache_folder
 from lilith.sharding import make_mesh
@@ -123,10 +124,18 @@ class _Pretraining:
 
     def introduction(self) -> str:
         """A line on what is about to be trained on what."""
+        with jax.set_mesh(self.mesh):
+            implementation = choose_implementation(
+                self.config.model,
+                self.config.data.length,
+                in_order=True,
+                platform=jax.default_backend(),
+            )
         return (
             f"{count_params(self.config.model):,} parameters; {self.corpus.tokens:,} training "
             f"tokens in {self.corpus.rows:,} rows of {self.corpus.length} "
-            f"({self.corpus.waste:.2%} padding); {self.whole.bytes:,} bytes held out"
+            f"({self.corpus.waste:.2%} padding); {self.whole.bytes:,} bytes held out; "
+            f"{implementation} attention on {jax.default_backend()}"
         )
 
     def evaluate(self, params: Any, whole: bool) -> dict[str, float]:

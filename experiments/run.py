@@ -14,6 +14,7 @@ import os
 import pathlib
 import runpy
 import sys
+import time
 from collections.abc import Sequence
 
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
@@ -22,6 +23,7 @@ from lilith.config_parsing import apply_overrides, from_json
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 # The module of each stage has run(config, workdir) and dry_run(config).
 STAGES = {"pretrain": "experiments.pretrain"}
+ALIKE_SECONDS = 1.0
 # What a disk refuses; anything else of the system is a fault of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -46,19 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workdir = pathlib.Path(options.workdir or pathlib.Path("runs") / config.name)
         return stage.run(config, workdir)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"error: {where}{error.strerror}; mend that and run the same command", file=sys.stderr
-        )
-        return 2
+        return _failed(f"{where}{error.strerror}; mend that and run the same command")
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; the same command goes on from what was saved", file=sys.stderr)
         return 130
+
+
+def _failed(sentence: str) -> int:
+    """Say what is wrong; as one of several processes, end at once."""
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.distributed.is_initialized():
+        # Otherwise jax would wait at exit, for minutes, for processes that wait for this one. They
+        # end when this one's connections close; those that fail alike may say so first.
+        sys.stdout.flush()
+        time.sleep(ALIKE_SECONDS)
+        os._exit(2)
+    return 2
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import jax
 import pytest
 from tiny_run import (
     EVERY,
+    SECONDS,
     STEPS,
     Output,
     Tiny,
@@ -114,6 +116,26 @@ def test_a_signal_to_one_process_stops_both_at_one_step(
     name = "SIGINT" if codes[0] else "SIGTERM"
     assert f"stopped by {name}: saved step {step} in {workdir}" in outputs[0].out
     assert outputs[1].out == ""
+
+
+def test_what_is_wrong_for_both_is_said_by_both(
+    tiny: Tiny, reference: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(reference, tmp_path / "run")
+    both = start_two(tiny, "--workdir", tmp_path / "run", "--set", "data.length=32")
+    for output in finish_both(both, (2, 2)):
+        assert_one_sentence(output, "data.length = 64")
+
+
+def test_the_end_of_one_process_is_the_end_of_the_other(tiny: Tiny) -> None:
+    """Only the first tries to write the folder; the other would wait for it for ever."""
+    first, second = start_two(tiny, "--workdir", "/proc/run")
+    try:
+        assert_one_sentence(finish(first, 2), "/proc/run can not be written")
+        second.communicate(timeout=SECONDS)
+        assert second.returncode != 0
+    finally:
+        second.kill()
 
 
 def test_only_the_first_process_opens_the_metrics(

@@ -98,7 +98,8 @@ def golden(alone):
 def test_golden_steps(alone, step):
     found = golden(alone)[step]
     for name, value in GOLDEN[step].items():
-        assert found[name] == pytest.approx(value, rel=2e-5), name
+        # Other processors round otherwise, and ten steps of AdamW spread that.
+        assert found[name] == pytest.approx(value, rel=1e-5 if step == 1 else 1e-4), name
 
 
 def test_training_learns(alone):
