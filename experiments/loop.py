@@ -272,11 +272,13 @@ class _Loop:
             loss = None
             if saves or step % config.train.eval_every == 0:
                 loss = self._evaluate(step, state, whole=last)
+            if saves:
+                self.save(step, state, loss)
             if samples and self.stage.sample is not None:
                 text = self.stage.sample(state.params, step)
                 self.progress.message(text)
-            if saves:
-                self.save(step, state, loss)
+            if saves and not config.checkpoint.overlap:
+                self.checkpointer.wait()
 
     def _evaluate(self, step: int, state: TrainState, whole: bool) -> float:
         figures = self.stage.evaluate(state.params, whole)

@@ -342,6 +342,8 @@ class CheckpointConfig:
     every: int = 100  # steps
     keep: int = 2  # the newest
     keep_best: int = 1  # by validation loss
+    # Train on while a save is written. A kill then loses the steps of that time besides `every`.
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         _require(self.every > 0, f"checkpoint.every is {self.every}; it must be positive")
