@@ -152,16 +152,22 @@ def _run_layers(
     period = len(config.attention_pattern)
     caches = None if cache is None else (cache.k_LBSKH, cache.v_LBSKH)
 
+    def one(x: jax.Array, inputs: Any, kind: str) -> tuple[jax.Array, Any]:
+        return _remat(partial(layer, kind=kind), config.remat)(x, *inputs)
+
     def group(x: jax.Array, inputs: Any, kinds: tuple[str, ...]) -> tuple[jax.Array, Any]:
         """Layers ``kinds`` in a row, their weights and caches stacked on the leading axis."""
         grown = []
         for i, kind in enumerate(kinds):
-            own_weights, own_cache = jax.tree.map(lambda leaf, i=i: leaf[i], inputs)
-            x, own_cache = _remat(partial(layer, kind=kind), config.remat)(
-                x, own_weights, own_cache
-            )
+            x, own_cache = one(x, jax.tree.map(lambda leaf, i=i: leaf[i], inputs), kind)
             grown.append(own_cache)
         return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *grown)
+
+    if config.scan_layers and period == 1:
+        # Weights that are the scan's own inputs, not pieces of them, are not kept a second time
+        # for the backward pass.
+        kind = config.attention_pattern[0]
+        return jax.lax.scan(partial(one, kind=kind), x_BTD, (weights, caches))
 
     whole = config.layers // period * period if config.scan_layers else 0
     collected = []
