@@ -8,6 +8,7 @@ import pathlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,7 @@ from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import put_batch
 
 SHOWN_LINES = 12  # of a sample, in the terminal
+BASELINE_MEGABYTES = 512  # of training text that the n-gram baseline counts, in memory
 
 
 def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
@@ -222,7 +224,7 @@ def _finish(
 
     held_out = [text.encode() for text in corpus.validation_texts()]
     with task("counting byte 5-grams", total=1) as report:
-        ngram = NgramModel.train(text.encode() for text in corpus.train_texts())
+        ngram = NgramModel.train(_first_bytes(corpus, BASELINE_MEGABYTES * 10**6))
         baselines = {
             "model": _last_bits(workdir),
             "byte 5-gram, Kneser-Ney": ngram.bits_per_byte(held_out),
@@ -261,6 +263,16 @@ def _finish(
         label = f"LILITH, {count_params(config.model):,} parameters" if name == "model" else name
         print(f"  {bits:6.3f}  {label}")
     print(f"\nreport: {path}\ncheckpoints: {workdir / 'checkpoints'}")
+
+
+def _first_bytes(corpus: Corpus, count: int) -> Iterator[bytes]:
+    """Training documents until they add up to ``count`` bytes."""
+    for text in corpus.train_texts():
+        if count <= 0:
+            return
+        raw = text.encode()
+        count -= len(raw)
+        yield raw
 
 
 def _last_bits(workdir: pathlib.Path) -> float:
