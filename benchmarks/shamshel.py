@@ -1,8 +1,8 @@
 """SHAMSHEL's figures: the cost of a run, of a cell and of a verdict.
 
-    python benchmarks/shamshel.py                    # all but the forgeries; about a minute
-    python benchmarks/shamshel.py --only overhead session
-    python benchmarks/shamshel.py --only forgeries   # every forgery on all of HumanEval; minutes
+    python -m benchmarks.shamshel                    # all but the forgeries; about a minute
+    python -m benchmarks.shamshel --only overhead session
+    python -m benchmarks.shamshel --only forgeries   # every forgery on all of HumanEval; minutes
 
 HumanEval, MBPP and the forgeries need LILITH_DATA. Results are added to
 benchmarks/results/shamshel.json, section by section.
