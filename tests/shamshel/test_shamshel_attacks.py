@@ -68,6 +68,7 @@ def suites() -> Iterator[Suites]:
     made.close()
 
 
+@pytest.mark.slow  # the first of them waits for the whole of the attacks
 @pytest.mark.parametrize("user", ["root", "user"])
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_attack_is_held(suites: Suites, name: str, user: str) -> None:
