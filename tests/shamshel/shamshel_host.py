@@ -235,7 +235,7 @@ def attack_verdict(path: Path, host: Host) -> list[str]:
         {"tests": TESTS},
     ):
         begin = time.monotonic()
-        verdict = verify(source, "add", limits=limits, **form)  # type: ignore[arg-type]
+        verdict = verify(source, "add", limits=limits, **form)
         elapsed = time.monotonic() - begin
         if verdict.passed or not verdict.failures:
             problems.append(f"passed by {list(form)}")

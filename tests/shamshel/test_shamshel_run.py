@@ -119,7 +119,7 @@ def test_text_is_safe_to_print_and_bytes_are_kept(box: Sandbox) -> None:
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 2**31, "5", True, None])
 def test_limits_of_zero_or_below_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
-        Limits(**{field: value})  # type: ignore[arg-type]
+        Limits(**{field: value})
 
 
 def test_unknown_level_and_too_little_memory() -> None:
@@ -143,9 +143,9 @@ def test_other_bad_input_files(box: Sandbox) -> None:
     with pytest.raises(ValueError, match="lies beneath another"):
         box.run("", files={"a": b"", "a/b": b""})
     with pytest.raises(ValueError, match="must be bytes or str"):
-        box.run("", files={"a": 5})  # type: ignore[dict-item]
+        box.run("", files={"a": 5})
     with pytest.raises(TypeError, match="source is bytes"):
-        box.run(b"1")  # type: ignore[arg-type]
+        box.run(b"1")
 
 
 def test_odd_sources_have_a_clear_status(box: Sandbox) -> None:
