@@ -202,9 +202,7 @@ class _Loop:
         self.throughput = Throughput()
         self.tokens_per_step = config.train.batch * config.data.length
         self.flops = flops_per_token(config.model, config.data.length).causal
-        self.peak, self.peak_source = total_peak_flops(
-            list(stage.mesh.devices.flat), config.model.compute_dtype
-        )
+        self.peak, _ = total_peak_flops(list(stage.mesh.devices.flat), config.model.compute_dtype)
         self.began = time.perf_counter()
         self.pending: tuple[int, dict[str, jax.Array]] | None = None
 

@@ -21,7 +21,15 @@ from lilith.data.mixture import shares
 from lilith.data.packing import PackedRows, pack
 from lilith.data.report import AbsentSource, DataError, PrepareReport, SourceReport
 from lilith.data.sources import Source, open_source
-from lilith.data.store import StreamWriter, Texts, key_of, read_json, stage, write_json
+from lilith.data.store import (
+    StreamWriter,
+    Texts,
+    in_batches,
+    key_of,
+    read_json,
+    stage,
+    write_json,
+)
 from lilith.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
 
 _FORMAT = 1  # raise when the layout of the cache or the meaning of its content changes
@@ -195,7 +203,7 @@ def _tokenise(texts: Path, tokenizer: Tokenizer, folder: Path, progress: Progres
     done = 0
     for name in folders:
         writer = StreamWriter(folder / name)
-        for documents in _batches(Texts(texts / name)):
+        for documents in in_batches(Texts(texts / name), _TOKENISED_AT_ONCE):
             progress(done, total, f"tokenising {total / 1e6:.1f} MB")
             for ids in tokenizer.encode_batch([raw.decode() for raw in documents]):
                 framed = np.concatenate([[tokenizer.bos_id], ids, [tokenizer.eos_id]])
@@ -207,19 +215,6 @@ def _tokenise(texts: Path, tokenizer: Tokenizer, folder: Path, progress: Progres
 
 def _dtype(tokenizer: Tokenizer) -> str:
     return "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-
-
-def _batches(texts: Texts) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for raw in texts:
-        batch.append(raw)
-        size += len(raw)
-        if size >= _TOKENISED_AT_ONCE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _pack(tokens: Path, length: int, folder: Path) -> None:

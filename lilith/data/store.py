@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,20 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 def key_of(*parts: Any) -> str:
     """16 hexadecimal digits that change when any of the plain-data ``parts`` does."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def in_batches(documents: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    """The documents in lists of about ``size`` bytes, in order."""
+    batch: list[bytes] = []
+    count = 0
+    for document in documents:
+        batch.append(document)
+        count += len(document)
+        if count >= size:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
 
 
 def stage(cache: Path, name: str, key: str, build: Callable[[Path], None]) -> Path:

@@ -8,12 +8,13 @@ learned less than counting can. numpy only: no jax is imported.
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lilith.config import UserError
+from lilith.data.store import in_batches
 
 SYMBOLS = 257  # what may be predicted: 256 bytes and the end of the document
 END = 256
@@ -94,7 +95,7 @@ class NgramModel:
             raise CompressionError(f"the n-gram order is {order}; it must be in 1 to {MAX_ORDER}")
         ngrams: np.ndarray = np.empty(0, np.uint64)
         counts: np.ndarray = np.empty(0, np.int64)
-        for batch in _batches(documents):
+        for batch in in_batches(documents, BATCH_BYTES):
             batch_ngrams, batch_counts = np.unique_counts(_pack(batch, order))
             ngrams, counts = _merge(ngrams, counts, batch_ngrams, batch_counts)
         if not ngrams.size:
@@ -122,7 +123,7 @@ class NgramModel:
           CompressionError: the documents hold no bytes.
         """
         bits, size = 0.0, 0
-        for batch in _batches(documents):
+        for batch in in_batches(documents, BATCH_BYTES):
             bits -= float(np.log2(self._probability(_pack(batch, self.order))).sum())
             size += sum(map(len, batch))
         if not size:
@@ -147,19 +148,6 @@ class NgramModel:
 def _mask(length: int) -> np.uint64:
     """Selects the last ``length`` symbols of a packed n-gram."""
     return np.uint64((1 << (SYMBOL_BITS * length)) - 1)
-
-
-def _batches(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _pack(documents: list[bytes], order: int) -> np.ndarray:

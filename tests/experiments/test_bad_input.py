@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machine_parts import small_disk
 from tiny_run import (
     EVERY,
     STEPS,
@@ -23,7 +24,6 @@ from tiny_run import (
     last_logged,
     make_tiny,
     saved_steps,
-    small_disk,
 )
 
 from lilith.data import Corpus
@@ -178,13 +178,13 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     tiny: Tiny, reference: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     each = sum(map(len, files_of(reference / "checkpoints" / str(STEPS)).values())) / 2**20
-    with small_disk(tmp_path / "disk", megabytes=2.6 * each) as resize:
+    with small_disk(tmp_path / "disk", f"size={int(2.6 * each * 1024)}k") as resize:
         workdir = tmp_path / "disk" / "run"
         output = tiny.run("--workdir", workdir, "--set", "checkpoint.keep=9", code=2)
         assert_one_sentence(output, "No space left on device")
         saved = saved_steps(workdir)
         assert saved == [EVERY, 2 * EVERY]
-        resize(64)
+        resize("size=64m")
         output = tiny.run("--workdir", workdir)
         assert f"resumed from the checkpoint of step {saved[-1]}\n" in output.out
         assert_same_run(workdir, reference)

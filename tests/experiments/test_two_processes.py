@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import pytest
+from machine_parts import free_port
 from tiny_run import (
     EVERY,
     SECONDS,
@@ -20,7 +21,6 @@ from tiny_run import (
     assert_one_sentence,
     curves,
     finish,
-    free_port,
     last_logged,
     saved_steps,
     wait_until,

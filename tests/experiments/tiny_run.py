@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,30 +191,3 @@ def assert_one_sentence(output: Output, *words: str) -> None:
     assert lines[0].startswith("error: ")
     for word in words:
         assert word in lines[0]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
-
-
-@contextlib.contextmanager
-def small_disk(folder: pathlib.Path, megabytes: float) -> Iterator[Callable[[float], None]]:
-    """A file system of ``megabytes`` at ``folder``; yields what gives it another size."""
-    folder.mkdir()
-
-    def mount(*options: str) -> None:
-        command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)]
-        try:
-            mounted = subprocess.run(command, capture_output=True, text=True, timeout=20)
-        except FileNotFoundError:
-            pytest.skip("a full disk needs a small file system, and there is no mount command")
-        if mounted.returncode:
-            pytest.skip(f"a full disk needs a small file system: {mounted.stderr.strip()}")
-
-    mount("-o", f"size={int(megabytes * 1024)}k")
-    try:
-        yield lambda size: mount("-o", f"remount,size={int(size * 1024)}k")
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=20)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import queue
 import random
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +25,7 @@ from checkpoint_child import (
     save,
     shardings,
 )
+from machine_parts import free_port, small_disk
 
 from lilith.train.checkpoint import Checkpointer, CheckpointError
 
@@ -97,23 +96,6 @@ def test_killed_at_any_moment_the_last_whole_checkpoint_is_found(tmp_path: pathl
         assert all(path.name.isdecimal() for path in tmp_path.iterdir())
     assert caught_while_saving > 0
     assert last >= KILLS
-
-
-@contextlib.contextmanager
-def small_disk(folder: pathlib.Path, limit: str) -> Iterator[None]:
-    """A file system with ``limit``, a mount option, at ``folder``."""
-    folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", limit, "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except FileNotFoundError:
-        pytest.skip("a full disk needs a small file system, and there is no mount command")
-    if mounted.returncode:
-        pytest.skip(f"a full disk needs a small file system: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=20)
 
 
 @pytest.fixture
@@ -191,9 +173,7 @@ def test_a_full_disk_says_one_sentence(disk_of_24_mb: pathlib.Path) -> None:
 
 
 def run_two_processes(mode: str, directory: pathlib.Path, devices: int) -> list[str]:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     children = [start(mode, directory, devices, process, port) for process in (0, 1)]
     outputs = []
     try:
