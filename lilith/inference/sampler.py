@@ -158,9 +158,9 @@ def _choose(
 
 
 def _place_cache(cache: KVCache, rules: ShardingRules) -> KVCache:
-    axes = ("layers", "batch", None, "kv_heads", "head_dim")
+    axes = ("layers", "batch", "kv_heads", None, "head_dim")
     return KVCache(
-        constrain(cache.k_LBSKH, rules, *axes),
-        constrain(cache.v_LBSKH, rules, *axes),
+        constrain(cache.k_LBKSH, rules, *axes),
+        constrain(cache.v_LBKSH, rules, *axes),
         constrain(cache.length_B, rules, "batch"),
     )

@@ -2,7 +2,8 @@
 
 ``reference`` is plain jnp and the truth in the tests; ``xla`` is jax.nn.dot_product_attention;
 ``blocked`` skips the key blocks that the causal mask hides, for CPUs; ``splash`` is the Pallas TPU
-kernel; ``cudnn`` the GPU's. ``choose_implementation`` picks one by platform and shape.
+kernel; ``cudnn`` the GPU's; ``cached`` reads the filled part of a cache while decoding.
+``choose_implementation`` picks one by platform and shape.
 
 Shapes: q [B, T, N, H]; k, v [B, S, K, H] with N a multiple of K; the result is [B, T, N, H].
 """
@@ -17,30 +18,29 @@ import jax.numpy as jnp
 
 from lilith.config import ConfigError, ModelConfig
 from lilith.model.blocked_attention import MASKED, blocked_attention
+from lilith.model.cached_attention import cached_attention
 from lilith.sharding import ShardingRules, activation_spec, constrain
 
 
 class AttentionContext(NamedTuple):
     """Which keys a query may see: those of its own segment, not after it, inside the window.
 
-    ``q_index_BT`` and ``kv_index_BS`` number the tokens of a row; None means that queries and keys
+    ``q_index_BT`` is the slot of each query in a cache of keys; None means that queries and keys
     are the same tokens in order (training, scoring), which lets kernels skip what is masked.
     """
 
     q_segments_BT: jax.Array
     kv_segments_BS: jax.Array
     q_index_BT: jax.Array | None = None
-    kv_index_BS: jax.Array | None = None
 
 
 def attention_mask(context: AttentionContext, window: int | None) -> jax.Array:
     """True where a query may see a key, [B, T, S]."""
-    if context.q_index_BT is None or context.kv_index_BS is None:
+    kv_index = jnp.arange(context.kv_segments_BS.shape[1])[None, None, :]
+    if context.q_index_BT is None:
         q_index = jnp.arange(context.q_segments_BT.shape[1])[None, :, None]
-        kv_index = jnp.arange(context.kv_segments_BS.shape[1])[None, None, :]
     else:
         q_index = context.q_index_BT[:, :, None]
-        kv_index = context.kv_index_BS[:, None, :]
     visible = kv_index <= q_index
     if window is not None:
         visible &= q_index - kv_index < window
@@ -60,9 +60,16 @@ def attention(
     """softmax(q k^T / sqrt(H) + mask) v, by the named implementation.
 
     Args:
+      context: with ``q_index_BT``, keys and values are a cache's, [B, K, S, H].
       window: how many tokens back a query sees, itself included; None for all.
       implementation: a name that :func:`choose_implementation` gave.
     """
+    if context.q_index_BT is not None:
+        k_BSKH = constrain(k_BSKH, rules, "batch", "kv_heads", None, "head_dim")
+        v_BSKH = constrain(v_BSKH, rules, "batch", "kv_heads", None, "head_dim")
+        if implementation == "cached":
+            return cached_attention(q_BTNH, k_BSKH, v_BSKH, context.q_index_BT, window)
+        k_BSKH, v_BSKH = k_BSKH.swapaxes(1, 2), v_BSKH.swapaxes(1, 2)
     # Each device holds its own queries and the keys of the whole row.
     k_BSKH = constrain(k_BSKH, rules, "batch", None, "kv_heads", "head_dim")
     v_BSKH = constrain(v_BSKH, rules, "batch", None, "kv_heads", "head_dim")
@@ -102,16 +109,14 @@ def choose_implementation(
     wanted = config.attention
     mesh = jax.sharding.get_abstract_mesh()
     whole_rows = mesh.empty or mesh.shape.get("context", 1) == 1
+    if not in_order:
+        return "reference" if wanted == "reference" else "cached"
     if wanted == "auto":
-        if not in_order:
-            return "reference"
         if platform == "cpu":
             return "blocked" if whole_rows else "reference"
         if platform == "tpu" and whole_rows and _splash_fits(config, length):
             return "splash"
         return "xla"
-    if wanted in ("blocked", "splash", "cudnn") and not in_order:
-        return "reference"
     if wanted in ("blocked", "splash") and not whole_rows:
         raise ConfigError(
             f"model.attention is {wanted!r}, which needs whole rows on each device, and "

@@ -98,7 +98,7 @@ def embed(table_VD: jax.Array, tokens_BT: jax.Array, dtype: Any, rules: Sharding
 # the norm is recomputed, weights are gathered again, and no matrix product is repeated, because no
 # gradient needs its result.
 _keep_inputs = partial(jax.checkpoint, prevent_cse=False)
-_QKV = ("q", "k", "v", "q_bias", "k_bias", "v_bias")
+_QKV = ("q", "k", "v", "q_bias", "k_bias", "v_bias", "qkv", "qkv_bias")
 
 
 def project_qkv(
@@ -108,15 +108,21 @@ def project_qkv(
 
     def project(x_BTD: jax.Array, norm_D: jax.Array, weights: dict[str, Any]) -> Any:
         h_BTD = rms_norm(x_BTD, norm_D, eps)
-        results = []
-        for name, heads in (("q", "heads"), ("k", "kv_heads"), ("v", "kv_heads")):
+
+        def product(name: str, heads: str) -> jax.Array:
             weight = use_weight(weights[name], h_BTD.dtype, rules, "model", heads, "head_dim")
             flat = dense(h_BTD, weight.reshape(weight.shape[0], -1), rules, heads)
             flat = flat.reshape(*flat.shape[:2], *weight.shape[1:])
             bias = weights.get(f"{name}_bias")
-            results.append(flat if bias is None else flat + bias.astype(flat.dtype))
-        return tuple(results)
+            return flat if bias is None else flat + bias.astype(flat.dtype)
 
+        if "qkv" in weights:  # the generation layout
+            joined = product("qkv", "heads")
+            kv_heads = (joined.shape[2] - heads) // 2
+            return tuple(jnp.split(joined, (heads, heads + kv_heads), axis=2))
+        return product("q", "heads"), product("k", "kv_heads"), product("v", "kv_heads")
+
+    heads = weights["o"].shape[0]
     used = {name: weights[name] for name in _QKV if name in weights}
     return _keep_inputs(project)(x_BTD, norm_D, used)
 
@@ -139,11 +145,11 @@ def swiglu_mlp(
     """down(silu(gate(h)) * up(h)) of the normalised input h, [B, T, D] (Shazeer 2020)."""
 
     @_keep_inputs
-    def expand(x_BTD: jax.Array, norm_D: jax.Array, gate_DF: jax.Array, up_DF: jax.Array) -> Any:
+    def expand(x_BTD: jax.Array, norm_D: jax.Array, weights: tuple[jax.Array, ...]) -> Any:
         h_BTD = rms_norm(x_BTD, norm_D, eps)
         return tuple(
             dense(h_BTD, use_weight(weight, h_BTD.dtype, rules, "model", "ff"), rules, "ff")
-            for weight in (gate_DF, up_DF)
+            for weight in weights
         )
 
     @_keep_inputs
@@ -151,7 +157,10 @@ def swiglu_mlp(
         weight = use_weight(down_FD, gate_BTF.dtype, rules, "ff", "model")
         return dense(jax.nn.silu(gate_BTF) * up_BTF, weight, rules, "model")
 
-    return contract(*expand(x_BTD, norm_D, weights["gate"], weights["up"]), weights["down"])
+    if "gate_up" in weights:  # the generation layout
+        (joined,) = expand(x_BTD, norm_D, (weights["gate_up"],))
+        return contract(*jnp.split(joined, 2, axis=-1), weights["down"])
+    return contract(*expand(x_BTD, norm_D, (weights["gate"], weights["up"])), weights["down"])
 
 
 def dense(x_BTC: jax.Array, weight_CE: jax.Array, rules: ShardingRules, out: str) -> jax.Array:

@@ -91,11 +91,11 @@ def _attention_context(
 ) -> AttentionContext:
     if cache is None:
         return AttentionContext(segments_BT, segments_BT)
-    batch, capacity = cache.k_LBSKH.shape[1:3]
-    index_BT = cache.length_B[:, None] + jnp.arange(positions_BT.shape[1])
-    index_BS = jnp.broadcast_to(jnp.arange(capacity), (batch, capacity))
+    batch, length = positions_BT.shape
+    index_BT = cache.length_B[:, None] + jnp.arange(length)
     # Causality hides the slots that hold nothing yet, so one segment serves them all.
-    return AttentionContext(jnp.ones_like(index_BT), jnp.ones_like(index_BS), index_BT, index_BS)
+    slots_BS = jnp.ones((batch, cache.capacity), index_BT.dtype)
+    return AttentionContext(jnp.ones_like(index_BT), slots_BS, index_BT)
 
 
 def _layer(
@@ -149,8 +149,10 @@ def _run_layers(
     layer: Any, x_BTD: jax.Array, weights: Params, cache: KVCache | None, config: ModelConfig
 ) -> tuple[jax.Array, LayerCache]:
     """Scan (or unroll) the stacked layers; with a repeating pattern, one scan step a period."""
+    if not isinstance(weights, dict):
+        return _run_layered(layer, x_BTD, weights, cache, config)
     period = len(config.attention_pattern)
-    caches = None if cache is None else (cache.k_LBSKH, cache.v_LBSKH)
+    caches = None if cache is None else (cache.k_LBKSH, cache.v_LBKSH)
 
     def one(x: jax.Array, inputs: Any, kind: str) -> tuple[jax.Array, Any]:
         return _remat(partial(layer, kind=kind), config.remat)(x, *inputs)
@@ -186,6 +188,21 @@ def _run_layers(
         x_BTD, grown = group(x_BTD, rest, kinds)
         collected.append(grown)
     return x_BTD, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *collected)
+
+
+def _run_layered(
+    layer: Any, x_BTD: jax.Array, weights: Any, cache: KVCache | None, config: ModelConfig
+) -> tuple[jax.Array, LayerCache]:
+    """Run layers that each have arrays of their own, one after the other."""
+    keys, values = [], []
+    for i, own in enumerate(weights):
+        own_cache = None if cache is None else (cache.k_LBKSH[i], cache.v_LBKSH[i])
+        kind = config.attention_pattern[i % len(config.attention_pattern)]
+        x_BTD, grown = layer(x_BTD, own, own_cache, kind=kind)
+        if grown is not None:
+            keys.append(grown[0])
+            values.append(grown[1])
+    return x_BTD, (tuple(keys), tuple(values))
 
 
 def _remat(function: Any, policy: str) -> Any:

@@ -116,7 +116,7 @@ def test_a_choice_is_made_by_platform_and_shape():
         return choose_implementation(config, length, in_order=in_order, platform=platform)
 
     assert choose() == "blocked"
-    assert choose(in_order=False) == "reference"
+    assert choose(in_order=False) == "cached"
     assert choose(platform="tpu") == "splash"
     assert choose(platform="tpu", length=100) == "xla"
     assert choose(platform="gpu") == "xla"
