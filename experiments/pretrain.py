@@ -24,6 +24,7 @@ from experiments.workdir import claim_workdir
 from lilith.config import ConfigError, ExperimentConfig
 from lilith.data import Corpus, ValidationSet, prepare
 from lilith.inference.sampler import pad_prompts, sample
+from lilith.inference.sampling import make_controls
 from lilith.model.attention import choose_implementation
 from lilith.model.params import count_params
 from lilith.paths import cache_folder
@@ -165,11 +166,14 @@ class _Pretraining:
             params,
             tokens,
             lengths,
-            np.uint32(config.seed),
-            np.float32(config.train.sample_temperature),
+            make_controls(
+                len(tokens),
+                seeds=config.seed + np.arange(len(tokens)),
+                temperature=config.train.sample_temperature,
+                stop_ids=(tokenizer.eos_id,),
+            ),
             config=config.model,
             new_tokens=config.train.sample_tokens,
-            stop_ids=(tokenizer.eos_id,),
             vocab=tokenizer.vocab_size,
         )
         ids, counts = (

@@ -1,15 +1,22 @@
-"""Generation on the one forward: prefill, then decode in a while loop with a key/value cache."""
+"""Generation on the one forward: prefill, then decode in a while loop with a key/value cache.
+
+Everything here is pure and jitted. A row depends on its own tokens and controls alone: other rows,
+padding and how the work is cut into calls change nothing.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lilith.config import ModelConfig, UserError
+from lilith.inference.prompt_lookup import look_up
+from lilith.inference.sampling import Controls, choose
 from lilith.model.cache import KVCache, init_cache
 from lilith.model.transformer import forward, unembed
 from lilith.sharding import DEFAULT_RULES, ShardingRules, activation_spec, constrain
@@ -28,6 +35,25 @@ class Samples(NamedTuple):
     tokens_BN: jax.Array
     log_probs_BN: jax.Array
     length_B: jax.Array
+
+
+@flax.struct.dataclass
+class DecodeState:
+    """Rows in the middle of their generation.
+
+    Attributes:
+      cache: of all tokens but each row's last one.
+      history_BS: int32 tokens by slot, the last one at ``cache.length_B``.
+      seen_BV: which ids the row holds.
+      count_B: int32 tokens generated.
+      done_B: the row has ended.
+    """
+
+    cache: KVCache
+    history_BS: jax.Array
+    seen_BV: jax.Array
+    count_B: jax.Array
+    done_B: jax.Array
 
 
 def pad_prompts(prompts: list[list[int]], *, rows: int | None = None, bucket: int = 32) -> Any:
@@ -54,113 +80,305 @@ def pad_prompts(prompts: list[list[int]], *, rows: int | None = None, bucket: in
     return tokens, lengths
 
 
-@partial(jax.jit, static_argnames=("config", "new_tokens", "stop_ids", "vocab", "rules"))
+@partial(jax.jit, static_argnames=("config", "new_tokens", "vocab", "rules"))
 def sample(
     params: Any,
     tokens_BT: jax.Array,
     length_B: jax.Array,
-    seed: jax.Array,
-    temperature: jax.Array,
+    controls: Controls,
     *,
     config: ModelConfig,
     new_tokens: int,
-    stop_ids: tuple[int, ...] = (),
     vocab: int | None = None,
     rules: ShardingRules = DEFAULT_RULES,
 ) -> Samples:
-    """Continue each prompt by up to ``new_tokens`` tokens.
+    """Continue each prompt by up to ``new_tokens`` tokens, in one program.
 
     Args:
       tokens_BT, length_B: prompts as :func:`pad_prompts` gives them.
-      seed: uint32 scalar. A row's randomness depends on it and on the row's number alone.
-      temperature: float32 scalar; 0 takes the likeliest token.
-      stop_ids: a row ends after one of these.
-      vocab: only ids below it are chosen: a model may have more than its tokenizer. None: all.
+      vocab: only ids below it are chosen. None: all.
     """
     batch, width = tokens_BT.shape
-    keys_B = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(batch))
-    empty = _place_cache(init_cache(config, batch, width + new_tokens), rules)
-    last_BD, cache = _prefill(params, tokens_BT, length_B, empty, config, rules)
-
-    def step(carry: Any) -> Any:
-        index, last_BD, cache, done_B, tokens_BN, log_probs_BN, length_B = carry
-        chosen_B, log_prob_B = _choose(
-            unembed(params, last_BD[:, None], config, rules)[:, 0],
-            jax.vmap(lambda key: jax.random.fold_in(key, index))(keys_B),
-            temperature,
-            vocab,
-            rules,
-        )
-        chosen_B = jnp.where(done_B, 0, chosen_B)
-        tokens_BN = tokens_BN.at[:, index].set(chosen_B)
-        log_probs_BN = log_probs_BN.at[:, index].set(jnp.where(done_B, 0.0, log_prob_B))
-        length_B = length_B + (~done_B).astype(jnp.int32)
-        for stop in stop_ids:
-            done_B = done_B | (chosen_B == stop)
-        hidden_BTD, cache = forward(params, chosen_B[:, None], config, cache=cache, rules=rules)
-        return index + 1, hidden_BTD[:, 0], cache, done_B, tokens_BN, log_probs_BN, length_B
-
-    done_B = constrain(jnp.zeros((batch,), bool), rules, "batch")
-    tokens_BN = constrain(jnp.zeros((batch, new_tokens), jnp.int32), rules, "batch", None)
-    start = (
-        jnp.zeros((), jnp.int32),
-        last_BD,
-        cache,
-        done_B,
-        tokens_BN,
-        tokens_BN.astype(jnp.float32),
-        done_B.astype(jnp.int32),
+    layered = not isinstance(params["layers"], dict)
+    cache = init_cache(config, batch, width + new_tokens, layered=layered)
+    length_B = constrain(length_B, rules, "batch")
+    last_BD = constrain(jnp.zeros((batch, config.d_model)), rules, "batch", "model")
+    last_BD, cache = read_prompts(
+        params, tokens_BT, length_B, place_cache(cache, rules), last_BD, config=config, rules=rules
     )
-    final = jax.lax.while_loop(
-        lambda carry: (carry[0] < new_tokens) & ~jnp.all(carry[3]), step, start
+    history_BS = jnp.pad(tokens_BT, ((0, 0), (0, cache.capacity - width)))
+    history_BS = constrain(history_BS, rules, "batch", None)
+    state = start(
+        params, last_BD, cache, history_BS, controls, config=config, vocab=vocab, rules=rules
     )
-    return Samples(*final[4:])
+    first_B = jnp.take_along_axis(state[0].history_BS, length_B[:, None], axis=1)
+    budget_B = jnp.full_like(length_B, new_tokens - 1)
+    rest, _ = decode(
+        params, state[0], controls, budget_B, config=config, width=new_tokens - 1, vocab=vocab,
+        rules=rules,
+    )  # fmt: skip
+    return Samples(
+        jnp.concatenate([first_B, rest.tokens_BN], axis=1),
+        jnp.concatenate([state[1][:, None], rest.log_probs_BN], axis=1),
+        rest.length_B + 1,
+    )
 
 
-def _prefill(
+@partial(jax.jit, static_argnames=("config", "rules"), donate_argnames=("cache",))
+def read_prompts(
     params: Any,
     tokens_BT: jax.Array,
-    length_B: jax.Array,
+    count_B: jax.Array,
     cache: KVCache,
+    last_BD: jax.Array,
+    *,
     config: ModelConfig,
-    rules: ShardingRules,
-) -> tuple[jax.Array, KVCache | None]:
-    """Read the prompts into ``cache``; the hidden state of each prompt's last token."""
+    rules: ShardingRules = DEFAULT_RULES,
+) -> tuple[jax.Array, KVCache]:
+    """Add a piece of each prompt to ``cache``.
+
+    Args:
+      tokens_BT: the pieces, left-aligned; the first ``count_B`` of a row count.
+      last_BD: hidden states that rows without tokens in this piece keep.
+
+    Returns:
+      The hidden state of each row's last token so far, and the cache.
+    """
     batch, width = tokens_BT.shape
-    length_B = constrain(length_B, rules, "batch")
-    segments_BT = (jnp.arange(width) < length_B[:, None]).astype(int)
+    segments_BT = (jnp.arange(width) < count_B[:, None]).astype(jnp.int32)
     hidden_BTD, filled = forward(
         params, tokens_BT, config, segments_BT=segments_BT, cache=cache, rules=rules
     )
     rows_B = constrain(jnp.arange(batch), rules, "batch")
     spec = activation_spec(rules, "batch", "model")  # None without a mesh
-    return hidden_BTD.at[rows_B, length_B - 1].get(out_sharding=spec), filled
+    own_BD = hidden_BTD.at[rows_B, jnp.maximum(count_B - 1, 0)].get(out_sharding=spec)
+    assert filled is not None
+    return jnp.where(count_B[:, None] > 0, own_BD, last_BD.astype(own_BD.dtype)), filled
 
 
-def _choose(
-    logits_BV: jax.Array,
-    keys_B: jax.Array,
-    temperature: jax.Array,
+@partial(jax.jit, static_argnames=("config", "vocab", "rules"), donate_argnames=("cache",))
+def start(
+    params: Any,
+    last_BD: jax.Array,
+    cache: KVCache,
+    history_BS: jax.Array,
+    controls: Controls,
+    *,
+    config: ModelConfig,
+    vocab: int | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
+) -> tuple[DecodeState, jax.Array]:
+    """Choose each row's first token from its prompt's last hidden state.
+
+    Returns:
+      The state to :func:`decode` from, the first token in its history, and the first tokens'
+      log-probabilities [B].
+    """
+    batch = len(last_BD)
+    controls = _place_rows(controls, rules)
+    held_B = cache.length_B
+    seen_BV = constrain(jnp.zeros((batch, config.vocab), bool), rules, "batch", None)
+    seen_BV = _mark(seen_BV, history_BS, jnp.arange(history_BS.shape[1]) < held_B[:, None])
+    count_B = jnp.zeros_like(held_B)
+    logits_BV = unembed(params, last_BD[:, None], config, rules)[:, 0]
+    chosen_B, log_prob_B = choose(logits_BV, seen_BV, count_B, controls, vocab=vocab, rules=rules)
+    state = DecodeState(
+        cache=cache,
+        history_BS=_put_rows(history_BS, chosen_B[:, None], held_B),
+        seen_BV=_mark(seen_BV, chosen_B[:, None], chosen_B[:, None] >= 0),
+        count_B=count_B + 1,
+        done_B=_is_stop(chosen_B[:, None], controls)[:, 0],
+    )
+    return state, log_prob_B
+
+
+@partial(
+    jax.jit, static_argnames=("config", "width", "drafts", "vocab", "rules"),
+    donate_argnames=("state",),
+)  # fmt: skip
+def decode(
+    params: Any,
+    state: DecodeState,
+    controls: Controls,
+    budget_B: jax.Array,
+    *,
+    config: ModelConfig,
+    width: int,
+    drafts: int = 0,
+    vocab: int | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
+) -> tuple[Samples, DecodeState]:
+    """Continue each row until it ends or has its budget; stop early when no row goes on.
+
+    Args:
+      budget_B: int32 tokens each row may generate in this call, at most ``width``.
+      width: the size of the result.
+      drafts: tokens proposed by prompt lookup and verified in one forward; 0 for none. A token is
+        accepted where the model's own choice, with that position's own randomness, is the same,
+        so that the output does not depend on the drafts.
+    """
+    batch = len(state.done_B)
+    controls, budget_B = _place_rows((controls, budget_B), rules)
+    tokens_BN = constrain(jnp.zeros((batch, width + drafts + 1), jnp.int32), rules, "batch", None)
+    empty = Samples(tokens_BN, tokens_BN.astype(jnp.float32), jnp.zeros_like(state.count_B))
+
+    def going(state: DecodeState, out: Samples) -> jax.Array:
+        return ~state.done_B & (out.length_B < budget_B)
+
+    def step(carry: tuple[DecodeState, Samples]) -> tuple[DecodeState, Samples]:
+        state, out = carry
+        active_B = going(state, out)
+        verify = partial(_verify, params, state, controls, active_B, config, vocab, rules)
+        token_B1 = jnp.take_along_axis(state.history_BS, state.cache.length_B[:, None], axis=1)
+        if not drafts:
+            found = verify(token_B1, jnp.zeros_like(state.count_B))
+        else:
+            proposed_BD, meant_B = look_up(state.history_BS, state.cache.length_B + 1, drafts)
+            found = jax.lax.cond(
+                jnp.any((meant_B > 0) & active_B),
+                lambda: verify(jnp.concatenate([token_B1, proposed_BD], axis=1), meant_B),
+                lambda: _widen(verify(token_B1, jnp.zeros_like(meant_B)), drafts),
+            )
+        return _emit(state, out, *found, active_B, budget_B - out.length_B, controls)
+
+    state, out = jax.lax.while_loop(lambda c: jnp.any(going(*c)), step, (state, empty))
+    written_BN = jnp.arange(width) < out.length_B[:, None]
+    return Samples(
+        jnp.where(written_BN, out.tokens_BN[:, :width], 0),
+        jnp.where(written_BN, out.log_probs_BN[:, :width], 0.0),
+        out.length_B,
+    ), state
+
+
+def _verify(
+    params: Any,
+    state: DecodeState,
+    controls: Controls,
+    active_B: jax.Array,
+    config: ModelConfig,
     vocab: int | None,
     rules: ShardingRules,
-) -> tuple[jax.Array, jax.Array]:
-    """The next id of each row, below ``vocab``, and its log-probability under all the logits."""
-    logits_BV = constrain(logits_BV, rules, "batch", None)
-    size = logits_BV.shape[1]
-    noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, (size,)))(keys_B)
-    # argmax(logits / t + gumbel) is a draw from softmax(logits / t); t = 0 is the argmax.
-    scores_BV = logits_BV + temperature * constrain(noise_BV, rules, "batch", None)
-    if vocab is not None:
-        scores_BV = jnp.where(jnp.arange(size) < vocab, scores_BV, -jnp.inf)
-    chosen_B = jnp.argmax(scores_BV, axis=-1).astype(jnp.int32)
-    log_probs_BV = jax.nn.log_softmax(logits_BV)
-    return chosen_B, jnp.take_along_axis(log_probs_BV, chosen_B[:, None], axis=1)[:, 0]
+    inputs_BT: jax.Array,
+    meant_B: jax.Array,
+) -> tuple[KVCache, jax.Array, jax.Array, jax.Array]:
+    """Run each row's last token and its drafts; the model's own choice after each of them.
+
+    Returns:
+      The cache with all of them in it, the choices [B, T] and their log-probabilities, and how
+      many choices of each row follow from accepted drafts: one more than the drafts that agreed.
+    """
+    width = inputs_BT.shape[1]
+    meant_BT = (jnp.arange(width) <= meant_B[:, None]) & active_B[:, None]
+    hidden_BTD, cache = forward(
+        params, inputs_BT, config, segments_BT=meant_BT.astype(jnp.int32), cache=state.cache,
+        rules=rules,
+    )  # fmt: skip
+    assert cache is not None
+    logits_BTV = unembed(params, hidden_BTD, config, rules)
+    seen_BV, chosen, log_probs = state.seen_BV, [], []
+    for t in range(width):
+        if t:  # the choice after draft t has that draft in its row
+            seen_BV = _mark(seen_BV, inputs_BT[:, t : t + 1], meant_BT[:, t : t + 1])
+        own_B, log_prob_B = choose(
+            logits_BTV[:, t], seen_BV, state.count_B + t, controls, vocab=vocab, rules=rules
+        )
+        chosen.append(own_B)
+        log_probs.append(log_prob_B)
+    chosen_BT, log_probs_BT = jnp.stack(chosen, axis=1), jnp.stack(log_probs, axis=1)
+    agree_BD = (chosen_BT[:, :-1] == inputs_BT[:, 1:]) & meant_BT[:, 1:]
+    valid_B = 1 + jnp.sum(jnp.cumprod(agree_BD.astype(jnp.int32), axis=1), axis=1)
+    return cache, chosen_BT, log_probs_BT, valid_B
 
 
-def _place_cache(cache: KVCache, rules: ShardingRules) -> KVCache:
-    axes = ("layers", "batch", "kv_heads", None, "head_dim")
+def _widen(found: Any, drafts: int) -> Any:
+    """The result of one token in the shape of one with drafts."""
+    cache, chosen_BT, log_probs_BT, valid_B = found
+    room = ((0, 0), (0, drafts))
+    return cache, jnp.pad(chosen_BT, room), jnp.pad(log_probs_BT, room), valid_B
+
+
+def _emit(
+    state: DecodeState,
+    out: Samples,
+    cache: KVCache,
+    chosen_BT: jax.Array,
+    log_probs_BT: jax.Array,
+    valid_B: jax.Array,
+    active_B: jax.Array,
+    room_B: jax.Array,
+    controls: Controls,
+) -> tuple[DecodeState, Samples]:
+    """Add each active row's valid choices, up to its stop token and its budget."""
+    width = chosen_BT.shape[1]
+    stop_BT = _is_stop(chosen_BT, controls)
+    first_stop_B = jnp.where(jnp.any(stop_BT, axis=1), jnp.argmax(stop_BT, axis=1) + 1, width)
+    added_B = jnp.minimum(jnp.minimum(valid_B, first_stop_B), room_B)
+    added_B = jnp.where(active_B, added_B, 0)
+    kept_BT = jnp.arange(width) < added_B[:, None]
+    start_B = state.cache.length_B
+    # Rows write past what they add; it is overwritten by their next tokens or never read.
+    history_BS = _put_rows(state.history_BS, chosen_BT, start_B + 1, kept_BT)
+    state = DecodeState(
+        cache=KVCache(cache.k_LBKHS, cache.v_LBKSH, start_B + added_B),
+        history_BS=history_BS,
+        seen_BV=_mark(state.seen_BV, chosen_BT, kept_BT),
+        count_B=state.count_B + added_B,
+        done_B=state.done_B | jnp.any(stop_BT & kept_BT, axis=1),
+    )
+    return state, Samples(
+        _put_rows(out.tokens_BN, chosen_BT, out.length_B, kept_BT),
+        _put_rows(out.log_probs_BN, log_probs_BT, out.length_B, kept_BT),
+        out.length_B + added_B,
+    )
+
+
+def _put_rows(
+    into_BS: jax.Array, rows_BT: jax.Array, start_B: jax.Array, kept_BT: jax.Array | None = None
+) -> jax.Array:
+    """Write each row's numbers (those kept) from its own start on."""
+
+    def put(into: jax.Array, row: jax.Array, start: jax.Array, kept: jax.Array) -> jax.Array:
+        before = jax.lax.dynamic_slice_in_dim(into, start, len(row))
+        return jax.lax.dynamic_update_slice_in_dim(
+            into, jnp.where(kept, row.astype(into.dtype), before), start, 0
+        )
+
+    kept_BT = jnp.ones_like(rows_BT, bool) if kept_BT is None else kept_BT
+    return jax.vmap(put)(into_BS, rows_BT, start_B, kept_BT)
+
+
+def _mark(seen_BV: jax.Array, ids_BT: jax.Array, kept_BT: jax.Array) -> jax.Array:
+    """Note the ids (those kept) that each row holds."""
+
+    def mark(seen: jax.Array, ids: jax.Array, kept: jax.Array) -> jax.Array:
+        # Ids not kept point outside the vocabulary, where nothing is written.
+        return seen.at[jnp.where(kept, ids, len(seen))].set(True, mode="drop")
+
+    return jax.vmap(mark)(seen_BV, ids_BT, kept_BT)
+
+
+def _is_stop(tokens_BT: jax.Array, controls: Controls) -> jax.Array:
+    return jnp.any(tokens_BT[:, :, None] == controls.stop_BM[:, None, :], axis=-1)
+
+
+def _place_rows(tree: Any, rules: ShardingRules) -> Any:
+    """Arrays with a row each, split over the mesh in use as the batch is."""
+    return jax.tree.map(
+        lambda x: constrain(jnp.asarray(x), rules, "batch", *[None] * (jnp.ndim(x) - 1)), tree
+    )
+
+
+def place_cache(cache: KVCache, rules: ShardingRules) -> KVCache:
+    """A cache laid out on the mesh in use: rows and heads are split."""
+    keys, values = ("batch", "kv_heads", "head_dim", None), ("batch", "kv_heads", None, "head_dim")
+
+    def place(leaves: Any, axes: tuple[str | None, ...]) -> Any:
+        if isinstance(leaves, tuple):
+            return tuple(constrain(leaf, rules, *axes) for leaf in leaves)
+        return constrain(leaves, rules, "layers", *axes)
+
     return KVCache(
-        constrain(cache.k_LBKSH, rules, *axes),
-        constrain(cache.v_LBKSH, rules, *axes),
+        place(cache.k_LBKHS, keys),
+        place(cache.v_LBKSH, values),
         constrain(cache.length_B, rules, "batch"),
     )

@@ -60,16 +60,16 @@ def attention(
     """softmax(q k^T / sqrt(H) + mask) v, by the named implementation.
 
     Args:
-      context: with ``q_index_BT``, keys and values are a cache's, [B, K, S, H].
+      context: with ``q_index_BT``, keys and values are a cache's: [B, K, H, S] and [B, K, S, H].
       window: how many tokens back a query sees, itself included; None for all.
       implementation: a name that :func:`choose_implementation` gave.
     """
     if context.q_index_BT is not None:
-        k_BSKH = constrain(k_BSKH, rules, "batch", "kv_heads", None, "head_dim")
-        v_BSKH = constrain(v_BSKH, rules, "batch", "kv_heads", None, "head_dim")
+        k_BKHS = constrain(k_BSKH, rules, "batch", "kv_heads", "head_dim", None)
+        v_BKSH = constrain(v_BSKH, rules, "batch", "kv_heads", None, "head_dim")
         if implementation == "cached":
-            return cached_attention(q_BTNH, k_BSKH, v_BSKH, context.q_index_BT, window)
-        k_BSKH, v_BSKH = k_BSKH.swapaxes(1, 2), v_BSKH.swapaxes(1, 2)
+            return cached_attention(q_BTNH, k_BKHS, v_BKSH, context.q_index_BT, window)
+        k_BSKH, v_BSKH = k_BKHS.transpose(0, 3, 1, 2), v_BKSH.swapaxes(1, 2)
     # Each device holds its own queries and the keys of the whole row.
     k_BSKH = constrain(k_BSKH, rules, "batch", None, "kv_heads", "head_dim")
     v_BSKH = constrain(v_BSKH, rules, "batch", None, "kv_heads", "head_dim")

@@ -19,7 +19,7 @@ BLOCK = 128  # keys read at a time; a cache holds a multiple of it, or less than
 
 def cached_attention(
     q_BTNH: jax.Array,
-    k_BKSH: jax.Array,
+    k_BKHS: jax.Array,
     v_BKSH: jax.Array,
     index_BT: jax.Array,
     window: int | None,
@@ -27,12 +27,13 @@ def cached_attention(
     """softmax(q k^T / sqrt(H)) v over each query's visible slots, [B, T, N, H].
 
     Args:
-      k_BKSH, v_BKSH: the cache of a layer, S at most :data:`BLOCK` or a multiple of it.
+      k_BKHS, v_BKSH: the cache of a layer, S at most :data:`BLOCK` or a multiple of it. Keys lie
+        with their slots last, as the product with a query reads them.
       index_BT: the slot of each query, rising along T; it sees the slots up to its own.
       window: how many slots back a query sees, its own included; None for all.
     """
     batch, length, heads, width = q_BTNH.shape
-    kv_heads, capacity = k_BKSH.shape[1:3]
+    kv_heads, capacity = v_BKSH.shape[1:3]
     block = min(BLOCK, capacity)
     q_BTKGH = q_BTNH.reshape(batch, length, kv_heads, heads // kv_heads, width)
     q_BKGTH = q_BTKGH.transpose(0, 2, 3, 1, 4) * jnp.asarray(1 / math.sqrt(width), q_BTNH.dtype)
@@ -42,13 +43,13 @@ def cached_attention(
 
     def read(i: jax.Array, carry: Any) -> Any:
         largest, total, out = carry
-        k = jax.lax.dynamic_slice_in_dim(k_BKSH, i * block, block, axis=2)
+        k = jax.lax.dynamic_slice_in_dim(k_BKHS, i * block, block, axis=3)
         v = jax.lax.dynamic_slice_in_dim(v_BKSH, i * block, block, axis=2)
         slot = i * block + jnp.arange(block)
         visible = slot <= index_BT[:, :, None]
         if window is not None:
             visible &= index_BT[:, :, None] - slot < window
-        scores = jnp.einsum("BKGTH,BKSH->BKGTS", q_BKGTH, k, preferred_element_type=jnp.float32)
+        scores = jnp.einsum("BKGTH,BKHS->BKGTS", q_BKGTH, k, preferred_element_type=jnp.float32)
         scores = jnp.where(visible[:, None, None], scores, MASKED)
         larger = jnp.maximum(largest, jnp.max(scores, axis=-1))
         shrink = jnp.exp(largest - larger)

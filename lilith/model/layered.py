@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lilith.model.params import Params
 
-_FUSED = {
+_FUSED: dict[str, dict[str, tuple[str, ...]]] = {
     "attention": {"qkv": ("q", "k", "v"), "qkv_bias": ("q_bias", "k_bias", "v_bias")},
     "mlp": {"gate_up": ("gate", "up")},
 }
@@ -35,7 +35,7 @@ def fuse_layers(params: Params) -> Params:
     Takes ``params`` over: its layers are released one by one, so that no second copy of the model
     is held. Weights on a mesh are left apart, since their heads are split over devices.
     """
-    layers = list(params["layers"])
+    layers: list[Any] = list(params["layers"])
     others = {name: leaf for name, leaf in params.items() if name != "layers"}
     params.clear()
     for i, layer in enumerate(layers):

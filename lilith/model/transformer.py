@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from lilith.config import ModelConfig
 from lilith.model.attention import AttentionContext, attention, choose_implementation
-from lilith.model.cache import KVCache, write_rows
+from lilith.model.cache import KVCache, write_keys, write_values
 from lilith.model.layers import (
     apply_rope,
     embed,
@@ -27,6 +27,7 @@ from lilith.model.params import Params
 from lilith.sharding import DEFAULT_RULES, ShardingRules, activation_spec, constrain
 
 LayerCache = tuple[jax.Array, jax.Array]
+Caches = tuple[Any, Any]  # of all layers, stacked or one by one
 
 
 def forward(
@@ -123,8 +124,8 @@ def _layer(
         q_BTNH, k_BTKH = apply_rope(q_BTNH, rope), apply_rope(k_BTKH, rope)
         keys, values = k_BTKH, v_BTKH
         if cache is not None and start_B is not None:
-            keys = write_rows(cache[0], k_BTKH, start_B)
-            values = write_rows(cache[1], v_BTKH, start_B)
+            keys = write_keys(cache[0], k_BTKH, start_B)
+            values = write_values(cache[1], v_BTKH, start_B)
             cache = (keys, values)
         out_BTNH = attention(
             q_BTNH,
@@ -147,12 +148,12 @@ def _layer(
 
 def _run_layers(
     layer: Any, x_BTD: jax.Array, weights: Params, cache: KVCache | None, config: ModelConfig
-) -> tuple[jax.Array, LayerCache]:
+) -> tuple[jax.Array, Caches]:
     """Scan (or unroll) the stacked layers; with a repeating pattern, one scan step a period."""
     if not isinstance(weights, dict):
         return _run_layered(layer, x_BTD, weights, cache, config)
     period = len(config.attention_pattern)
-    caches = None if cache is None else (cache.k_LBKSH, cache.v_LBKSH)
+    caches = None if cache is None else (cache.k_LBKHS, cache.v_LBKSH)
 
     def one(x: jax.Array, inputs: Any, kind: str) -> tuple[jax.Array, Any]:
         return _remat(partial(layer, kind=kind), config.remat)(x, *inputs)
@@ -192,11 +193,11 @@ def _run_layers(
 
 def _run_layered(
     layer: Any, x_BTD: jax.Array, weights: Any, cache: KVCache | None, config: ModelConfig
-) -> tuple[jax.Array, LayerCache]:
+) -> tuple[jax.Array, Caches]:
     """Run layers that each have arrays of their own, one after the other."""
     keys, values = [], []
     for i, own in enumerate(weights):
-        own_cache = None if cache is None else (cache.k_LBKSH[i], cache.v_LBKSH[i])
+        own_cache = None if cache is None else (cache.k_LBKHS[i], cache.v_LBKSH[i])
         kind = config.attention_pattern[i % len(config.attention_pattern)]
         x_BTD, grown = layer(x_BTD, own, own_cache, kind=kind)
         if grown is not None:
