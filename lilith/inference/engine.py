@@ -183,7 +183,7 @@ class Engine:
                 for own, row in zip(tokens, group):
                     own[: len(row)] = row
                 scored = np.asarray(
-                    _score(self.params, tokens, *_copy_rows(last_BD, cache, count), **self._static)
+                    _score(self.params, tokens, *_repeat(last_BD, cache, count), **self._static)
                 )
                 found += [own[: len(row)] for own, row in zip(scored, group)]
         self._prefixes = [*self._prefixes, Prefix(tuple(prompt), cache)][-KEPT_PREFIXES:]
@@ -219,7 +219,7 @@ class Engine:
         if prefix is None:
             cache = _empty_cache(self.params, batch, capacity, **self._static)
         else:
-            cache = _resume(prefix.cache, np.int32(held), max(capacity, prefix.cache.capacity))
+            cache = _resume(prefix.cache, held, max(capacity, prefix.cache.capacity))
         last_BD = jnp.zeros((batch, self.config.d_model), self.config.compute_dtype)
         start = held
         for width in pieces:
@@ -256,24 +256,32 @@ def _empty_cache(
     return sampler.place_cache(init_cache(config, batch, capacity, layered=layered), rules)
 
 
-@partial(jax.jit, static_argnames=("capacity",), donate_argnames=("cache",))
-def _resume(cache: KVCache, held: jax.Array, capacity: int) -> KVCache:
+def _resume(cache: KVCache, held: int, capacity: int) -> KVCache:
     """A kept cache cut to its first ``held`` tokens, in a larger one if it is too small."""
-    more = capacity - cache.capacity
+    length_B = jnp.full_like(cache.length_B, held)
+    if capacity > cache.capacity:
+        cache = _grow(cache, capacity)
+    return KVCache(cache.k_LBKHS, cache.v_LBKSH, length_B)
 
+
+@partial(jax.jit, static_argnames=("capacity",))
+def _grow(cache: KVCache, capacity: int) -> KVCache:
     def grow(leaf: jax.Array, axis: int) -> jax.Array:
         room = [(0, 0)] * leaf.ndim
-        room[axis] = (0, more)
+        room[axis] = (0, capacity - cache.capacity)
         return jnp.pad(leaf, room)
 
     return KVCache(
         jax.tree.map(partial(grow, axis=-1), cache.k_LBKHS),
         jax.tree.map(partial(grow, axis=-2), cache.v_LBKSH),
-        jnp.full_like(cache.length_B, held),
+        cache.length_B,
     )
 
 
-def _row_copies(last_BD: jax.Array, cache: KVCache, copies: int) -> tuple[jax.Array, KVCache]:
+@partial(jax.jit, static_argnames=("copies",))
+def _repeat(last_BD: jax.Array, cache: KVCache, copies: int) -> tuple[jax.Array, KVCache]:
+    """Each row ``copies`` times, as neighbours."""
+
     def repeat(leaf: jax.Array, axis: int = 0) -> jax.Array:
         return jnp.repeat(leaf, copies, axis=axis)
 
@@ -282,12 +290,7 @@ def _row_copies(last_BD: jax.Array, cache: KVCache, copies: int) -> tuple[jax.Ar
     return repeat(last_BD), KVCache(keys, values, repeat(cache.length_B))
 
 
-# Each row becomes ``copies`` neighbours: of a cache that is used up, and of one that is kept.
-_repeat = jax.jit(_row_copies, static_argnames=("copies",), donate_argnums=(1,))
-_copy_rows = jax.jit(_row_copies, static_argnames=("copies",))
-
-
-@partial(jax.jit, static_argnames=("config", "rules"), donate_argnames=("cache",))
+@partial(jax.jit, static_argnames=("config", "rules"))
 def _score(
     params: Any,
     tokens_BT: jax.Array,

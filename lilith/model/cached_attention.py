@@ -34,7 +34,7 @@ def cached_attention(
     """
     batch, length, heads, width = q_BTNH.shape
     kv_heads, capacity = v_BKSH.shape[1:3]
-    block = min(BLOCK, capacity)
+    block = BLOCK if capacity > 2 * BLOCK else capacity  # a small cache is read whole
     q_BTKGH = q_BTNH.reshape(batch, length, kv_heads, heads // kv_heads, width)
     q_BKGTH = q_BTKGH.transpose(0, 2, 3, 1, 4) * jnp.asarray(1 / math.sqrt(width), q_BTNH.dtype)
     oldest = jnp.zeros((), index_BT.dtype)
@@ -65,7 +65,10 @@ def cached_attention(
     # A block that a row can not see at all leaves its maximum at MASKED and its weights at 1; the
     # row's own slot, which it always sees, is read later or earlier and makes them vanish.
     start = (jnp.full_like(total, MASKED), total, out)
-    blocks = (jnp.max(index_BT) + block) // block
-    _, total, out = jax.lax.fori_loop(oldest // block, blocks, read, start)
+    if block == capacity:
+        _, total, out = read(jnp.zeros((), jnp.int32), start)
+    else:
+        blocks = (jnp.max(index_BT) + block) // block
+        _, total, out = jax.lax.fori_loop(oldest // block, blocks, read, start)
     out_BKGTH = (out / total[..., None]).astype(q_BTNH.dtype)
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)

