@@ -21,7 +21,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p lilith -p experiments
 
+# The comparisons with a real model skip, with the reason, where it can not be downloaded (93 MB).
 test-peers: .venv/installed-dev .venv/installed-peers
+	-$(BIN)/python -c "from lilith.interop.hub import find_model; find_model('smollm2-135m-instruct')"
 	$(BIN)/python -m pytest tests/peers
 
 bench: .venv/installed-peers
@@ -30,6 +32,8 @@ bench: .venv/installed-peers
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.checkpoint
 	$(BIN)/python -m benchmarks.shamshel
+	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.quant
 
 clean:
 	rm -rf .venv .cache build *.egg-info

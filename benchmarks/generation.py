@@ -170,7 +170,7 @@ def agreement(model: LanguageModel, info: Any) -> dict[str, Any]:
     import torch
 
     peer, cpp = transformers_model(model), llama_cpp_model(str(info.files[0]))
-    ids = model.encode("\n".join((*STARTS, *CODE_EDITS)))[:512]
+    ids = model.encode("\n".join((*STARTS, *CODE_EDITS, *TOOL_CALLS)))[:512]
 
     @jax.jit
     def log_probs(params: Any, tokens: jax.Array) -> jax.Array:

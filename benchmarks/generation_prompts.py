@@ -79,8 +79,24 @@ def count_words(text, minimum):
 """,
 )
 
+_EXAMPLE = """\
+Original:
+```python
+def area(width, height):
+    result = width * height
+    return result
+```
+
+With type hints:
+```python
+def area(width: float, height: float) -> float:
+    result = width * height
+    return result
+```
+
+"""
+
 CODE_EDITS = tuple(
-    f"Here is a Python function.\n\n```python\n{code}```\n\n"
-    f"The same function with a docstring added:\n\n```python\n{code.splitlines()[0]}\n"
+    f"{_EXAMPLE}Original:\n```python\n{code}```\n\nWith type hints:\n```python\n"
     for code in _FUNCTIONS
 )

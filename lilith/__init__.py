@@ -18,6 +18,9 @@ _HOMES = {
     "get_7b_model_config": "lilith.model.presets",
     "get_13b_model_config": "lilith.model.presets",
     "get_model_config": "lilith.model.presets",
+    "export_gguf": "lilith.interop",
+    "export_huggingface": "lilith.interop",
+    "load_checkpoint": "lilith.interop",
     "load_tokenizer": "lilith.tokenizer",
 }
 

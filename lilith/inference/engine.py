@@ -316,9 +316,16 @@ def _score(
 
 
 def _pieces(tokens: int) -> list[int]:
-    """Sizes of the calls that read a prompt: full pieces, then the least that holds the rest."""
+    """Sizes of the calls that read a prompt: powers of two, at most a third of each is padding."""
     full, rest = divmod(tokens, PIECE)
-    return [PIECE] * full + ([_power_of_two(rest, SMALLEST_PIECE)] if rest else [])
+    pieces = [PIECE] * full
+    while rest > 0:
+        width = _power_of_two(rest, SMALLEST_PIECE)
+        if width > SMALLEST_PIECE and rest <= width * 3 // 4:
+            width //= 2
+        pieces.append(width)
+        rest -= width
+    return pieces
 
 
 def _round_capacity(tokens: int) -> int:
