@@ -17,12 +17,13 @@ import sys
 import time
 from collections.abc import Sequence
 
+from experiments.chat_config import ChatConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
 from lilith.config_parsing import apply_overrides, from_json
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 # The module of each stage has run(config, workdir) and dry_run(config).
-STAGES = {"pretrain": "experiments.pretrain"}
+STAGES = {"pretrain": "experiments.pretrain", "chat": "experiments.chat"}
 ALIKE_SECONDS = 1.0
 # What a disk refuses; anything else of the system is a fault of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -72,7 +73,7 @@ def _failed(sentence: str) -> int:
     return 2
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig | ChatConfig:
     """The config in file ``name`` (a path, a name in ``configs/``, or a run's config.json).
 
     Raises:
@@ -94,8 +95,10 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
         raise ConfigError(
             f"the config file {path} can not be read: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(config, ExperimentConfig):
-        raise ConfigError(f"{path} has no function config() that returns an ExperimentConfig")
+    if not isinstance(config, (ExperimentConfig, ChatConfig)):
+        raise ConfigError(
+            f"{path} has no function config() that returns an ExperimentConfig or a ChatConfig"
+        )
     return apply_overrides(config, overrides, {"model": PRESETS})
 
 
@@ -110,7 +113,7 @@ def _find(name: str) -> pathlib.Path:
     raise ConfigError(f"no config {name!r}{nearest(path.stem, known)}; known: {', '.join(known)}")
 
 
-def _stage(config: ExperimentConfig):
+def _stage(config: ExperimentConfig | ChatConfig):
     if config.stage not in STAGES:
         raise ConfigError(
             f"stage is {config.stage!r}{nearest(config.stage, STAGES)}; known: {', '.join(STAGES)}"

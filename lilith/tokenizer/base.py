@@ -73,6 +73,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of ``text``; with ``allow_special`` written special tokens become theirs."""
 
+    def encode_after_special(self, text: str) -> list[int]:
+        """Token ids of ``text`` that follows a special token: no first word of a text in it."""
+
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """One int32 array of ids a text, in order, on all cores; no special tokens."""
 
@@ -151,16 +154,32 @@ class TableTokenizer(abc.ABC):
         Raises:
           TokenizerError: ``text`` holds half of a surrogate pair, which no UTF-8 text can.
         """
-        if not allow_special:
-            return self._encode_checked(text)
-        ids: list[int] = []
-        end = 0
-        for match in self._special_pattern.finditer(text):
-            if match.start() > end:
-                ids += self._encode_checked(text[end : match.start()])
-            ids.append(self._special[match.group()])
-            end = match.end()
-        return ids + self._encode_checked(text[end:]) if end < len(text) else ids
+        try:
+            if not allow_special:
+                return self._encode_text(text)
+            ids: list[int] = []
+            end = 0
+            for match in self._special_pattern.finditer(text):
+                ids += self._encode_piece(text, end, match.start())
+                ids.append(self._special[match.group()])
+                end = match.end()
+            return ids + self._encode_piece(text, end, len(text))
+        except UnicodeEncodeError as error:
+            raise _surrogate_error(error) from None
+
+    def encode_after_special(self, text: str) -> list[int]:
+        """Token ids of ``text`` that follows a special token.
+
+        They are those of :meth:`encode`, but for the tokenizers that put a space before the first
+        word of a text and of nothing else.
+
+        Raises:
+          TokenizerError: ``text`` holds half of a surrogate pair.
+        """
+        try:
+            return self._encode_inner(text)
+        except UnicodeEncodeError as error:
+            raise _surrogate_error(error) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """One int32 array of ids a text, in order, on all cores; no special tokens.
@@ -213,11 +232,15 @@ class TableTokenizer(abc.ABC):
         self._save_model(directory)
         (directory / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
-    def _encode_checked(self, text: str) -> list[int]:
-        try:
-            return self._encode_text(text)
-        except UnicodeEncodeError as error:
-            raise _surrogate_error(error) from None
+    def _encode_piece(self, text: str, start: int, end: int) -> list[int]:
+        """Ids of the plain ``text[start:end]``; a special token stands before it if start > 0."""
+        if start == end:
+            return []
+        return (self._encode_inner if start else self._encode_text)(text[start:end])
+
+    def _encode_inner(self, text: str) -> list[int]:
+        """Ids of plain text that does not begin the whole; as :meth:`_encode_text` for most."""
+        return self._encode_text(text)
 
     @abc.abstractmethod
     def _encode_text(self, text: str) -> list[int]:

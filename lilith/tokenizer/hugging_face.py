@@ -72,6 +72,7 @@ class HuggingFaceTokenizer(TableTokenizer):
         self._json = tokenizer_json
         self._plain = tokenizers.Tokenizer.from_str(json.dumps(content))
         self._plain.encode_special_tokens = True  # the library's way to say: as ordinary text
+        self._inner = _for_inner_text(content, self._plain)
         vocabulary = full.get_vocab(with_added_tokens=True)
         super().__init__(_pieces(content, vocabulary, ordinary), special, **frame)
         self._special_array = np.array(sorted(self._special_ids), np.int32)
@@ -99,8 +100,14 @@ class HuggingFaceTokenizer(TableTokenizer):
         return data
 
     def _encode_text(self, text: str) -> list[int]:
+        return self._encode_with(self._plain, text)
+
+    def _encode_inner(self, text: str) -> list[int]:
+        return self._encode_with(self._inner, text)
+
+    def _encode_with(self, plain: tokenizers.Tokenizer, text: str) -> list[int]:
         text.encode()  # the library would panic on half a surrogate pair
-        ids = self._plain.encode(text, add_special_tokens=False).ids
+        ids = plain.encode(text, add_special_tokens=False).ids
         return ids if self._special_ids.isdisjoint(ids) else self._encode_in_parts(text)
 
     def _encode_texts(self, texts: list[str]) -> list[np.ndarray]:
@@ -141,6 +148,19 @@ class HuggingFaceTokenizer(TableTokenizer):
         written = {index: text for text, index in self._special.items()}
         ids = {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id}
         return {name: written[index] for name, index in ids.items()}
+
+
+def _for_inner_text(
+    content: Mapping[str, Any], plain: tokenizers.Tokenizer
+) -> tokenizers.Tokenizer:
+    """What encodes text after a special token: the same, without a space for the whole's start."""
+    text = json.dumps(content)
+    inner = text.replace('"prepend_scheme": "first"', '"prepend_scheme": "never"')
+    if inner == text:
+        return plain
+    made = tokenizers.Tokenizer.from_str(inner)
+    made.encode_special_tokens = True
+    return made
 
 
 def _is_special(token: Mapping[str, Any]) -> bool:
@@ -185,7 +205,7 @@ def _types(node: Any) -> Iterable[str]:
 
 
 @functools.cache
-def _byte_level_alphabet() -> dict[str, int]:
+def byte_level_alphabet() -> dict[str, int]:
     """GPT-2's printable stand-in for each byte: itself if printable Latin-1, else U+0100 upward."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [value for value in range(256) if value not in printable]
@@ -195,7 +215,7 @@ def _byte_level_alphabet() -> dict[str, int]:
 
 
 def _from_byte_level(piece: str) -> bytes:
-    alphabet = _byte_level_alphabet()
+    alphabet = byte_level_alphabet()
     # A special token of the model's own vocabulary may be written outside the alphabet.
     if not all(character in alphabet for character in piece):
         return piece.encode()

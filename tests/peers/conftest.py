@@ -1,6 +1,7 @@
-"""The golden cases live beside the plain test that reads them."""
+"""The golden cases and the small files live beside the plain tests that read them."""
 
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "model"))
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "model"), str(TESTS / "interop")]

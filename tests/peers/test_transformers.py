@@ -89,7 +89,7 @@ def test_loss_and_gradients(name):
     expected.backward()
     loss, gradients = mean_loss(config, params, make_batch(tokens))
     np.testing.assert_allclose(loss, expected.item(), rtol=1e-6)
-    found = to_state_dict(gradients)
+    found = to_state_dict(config, gradients)
     theirs = dict(model.named_parameters())
     assert found.keys() == theirs.keys()
     for path, own in found.items():
@@ -142,7 +142,7 @@ def test_adamw_steps():
         assert norm > 1.0  # so that clipping is part of what is compared
         np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-5)
     theirs = dict(model.named_parameters())
-    for path, found in to_state_dict(state.params).items():
+    for path, found in to_state_dict(config, state.params).items():
         np.testing.assert_allclose(found, theirs[path].detach(), rtol=0, atol=1e-5, err_msg=path)
 
 

@@ -1,0 +1,270 @@
+"""One function loads every model: a checkpoint of LILITH, a GGUF file, a folder, or a name."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+from flax import traverse_util
+from jax.sharding import Mesh
+
+from lilith.config import ExperimentConfig, ModelConfig
+from lilith.config_parsing import from_json
+from lilith.interop.gguf import load_gguf
+from lilith.interop.hub import SOURCES, find_model, is_hub_name
+from lilith.interop.huggingface import CONFIG_FILE, load_huggingface
+from lilith.interop.huggingface_config import read_json
+from lilith.interop.huggingface_tokenizer import read_chat_template
+from lilith.interop.safetensors_folder import PICKLES, refusal_of_pickle
+from lilith.interop.weights import Extras, ImportFailed
+from lilith.model.params import Params, abstract_params, count_params, flatten
+from lilith.paths import use_compilation_cache
+from lilith.sharding import DEFAULT_RULES, ShardingRules
+from lilith.tokenizer import Tokenizer, load_tokenizer
+from lilith.tokenizer.chat_template import CHATML
+from lilith.train.checkpoint import load_params, read_info
+
+if TYPE_CHECKING:
+    from lilith.inference.language_model import LanguageModel
+
+Where = str | os.PathLike[str]
+ACCEPTED = (
+    "a run's folder or its checkpoints, a .gguf file, a Hugging Face folder (config.json, "
+    "safetensors, tokenizer.json), or a name"
+)
+_TURN_END = "<|im_end|>"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """Where a model came from and what it is."""
+
+    where: str  # the path that was read
+    kind: str  # lilith, gguf, huggingface
+    name: str
+    architecture: str  # llama, mistral, qwen2, qwen3; lilith for a checkpoint of its own
+    parameters: int
+    step: int | None  # of training, for a checkpoint of LILITH
+    licence: str | None  # as the source states it
+    quantisation: str | None  # how most weights are stored: Q4_1, BF16
+    dtype: str  # how they are kept in memory
+    chat_template: str | None  # Jinja, untrusted
+    stop_ids: tuple[int, ...]  # any of these ends an answer
+    add_bos: bool  # whether a text begins with the tokenizer's bos
+    files: tuple[pathlib.Path, ...]  # that were read
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        facts = [
+            self.architecture,
+            f"{self.parameters:,} parameters",
+            f"stored as {self.quantisation}" if self.quantisation else "",
+            f"in {self.dtype}",
+            f"step {self.step}" if self.step is not None else "",
+            f"licence {self.licence}" if self.licence else "licence not stated",
+            "" if self.chat_template else "no chat template",
+        ]
+        return f"{self.name}: {', '.join(fact for fact in facts if fact)} ({self.where})"
+
+
+def load_checkpoint(
+    where: Where,
+    *,
+    mesh: Mesh | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
+    dtype: str | None = None,
+    step: int | None = None,
+) -> tuple[LanguageModel, Tokenizer, CheckpointInfo]:
+    """Load a model ready to generate, its tokenizer, and what is known of it.
+
+    Weights stream to their places one by one: the host never holds the model twice. Programs that
+    generation compiles are kept under :func:`lilith.paths.cache_folder` between processes.
+
+    Args:
+      where: a run's folder, its ``checkpoints`` or one step inside; a ``.gguf`` file; a Hugging
+        Face folder; a name (``smollm2-135m-instruct``, or ``org/name`` of the Hugging Face hub),
+        which is downloaded on first use. What exists as a path is taken for the path.
+      mesh: devices to spread the weights over by ``rules``; None: the default device.
+      dtype: the type weights are kept and computed in. None: float32 on a CPU, which has no fast
+        products of smaller types; elsewhere as stored.
+      step: which checkpoint of a run; None: the newest whole one.
+
+    Raises:
+      UserError: nothing that LILITH can load is there; one sentence says what is wrong.
+    """
+    from lilith.inference.language_model import LanguageModel
+
+    use_compilation_cache()
+    if dtype is None and _platform(mesh) == "cpu":
+        dtype = "float32"
+    params, config, tokenizer, info = load_model(
+        where, mesh=mesh, rules=rules, dtype=dtype, step=step
+    )
+    model = LanguageModel(
+        params,
+        config,
+        tokenizer,
+        chat_template=info.chat_template,
+        stop_ids=info.stop_ids,
+        add_bos=info.add_bos,
+        rules=rules,
+        mesh=mesh,
+    )
+    return model, tokenizer, info
+
+
+def load_model(
+    where: Where,
+    *,
+    mesh: Mesh | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
+    dtype: str | None = None,
+    step: int | None = None,
+) -> tuple[Params, ModelConfig, Tokenizer, CheckpointInfo]:
+    """The parts of a model: parameters (``layers`` a tuple of one dict a layer), config, tokenizer.
+
+    As :func:`load_checkpoint`, but that None for ``dtype`` is the stored type everywhere (float32
+    for quantised weights).
+    """
+    kind, path, name = _locate(where)
+    if step is not None and kind != "lilith":
+        raise ImportFailed(f"step is {step}, but {path} is no run of LILITH and has no steps")
+    if kind == "lilith":
+        return _load_own(path, mesh, rules, dtype, step)
+    load: Any = load_gguf if kind == "gguf" else load_huggingface
+    params, config, tokenizer, extras = load(
+        path, mesh=mesh, rules=rules, dtype=dtype, layered=True
+    )
+    return params, config, tokenizer, _describe(kind, path, name, config, extras)
+
+
+def _describe(
+    kind: str, path: str, name: str | None, config: ModelConfig, extras: Extras
+) -> CheckpointInfo:
+    listed = SOURCES.get(name or "")
+    return CheckpointInfo(
+        where=path,
+        kind=kind,
+        name=name or extras.name or pathlib.Path(path).stem,
+        architecture=extras.architecture,
+        parameters=count_params(config),
+        step=None,
+        licence=extras.licence or (listed.licence if listed else None),
+        quantisation=extras.quantisation,
+        dtype=config.param_dtype,
+        chat_template=extras.chat_template,
+        stop_ids=extras.stop_ids,
+        add_bos=extras.add_bos,
+        files=extras.files,
+    )
+
+
+def _locate(where: Where) -> tuple[str, str, str | None]:
+    """The kind of model at ``where``, its path, and its name if it was found by one."""
+    text = os.fspath(where)
+    if "://" in text:  # an object store, where runs keep their checkpoints
+        return "lilith", text, None
+    path = pathlib.Path(text).expanduser()
+    if text and path.exists():
+        kind, path = _kind_of(path)
+        return kind, str(path), None
+    # org/name is a name where no folder org is: with one, the path has a mistake in it.
+    named = is_hub_name(text) and not path.parent.exists()
+    if not named and (
+        isinstance(where, pathlib.PurePath)
+        or not text
+        or text.startswith(("~", "."))
+        or {"/", os.sep} & set(text)
+        or path.suffix in (".gguf", *PICKLES)
+    ):
+        raise ImportFailed(f"there is nothing at {text!r}; LILITH loads {ACCEPTED}")
+    kind, path = _kind_of(find_model(text))
+    return kind, str(path), text
+
+
+def _kind_of(path: pathlib.Path) -> tuple[str, pathlib.Path]:
+    """What an existing path holds, and the path to read it from."""
+    if path.is_file():
+        if path.suffix in PICKLES:
+            raise ImportFailed(refusal_of_pickle(path.parent, path.name))
+        if path.suffix == ".safetensors" or path.name == CONFIG_FILE:
+            raise ImportFailed(f"{path} is one file of a model; name its folder, {path.parent}")
+        return "gguf", path  # whatever it is called, its first bytes say whether it is one
+    if (path / "checkpoints").is_dir() or (path / "manifest.json").is_file():
+        return "lilith", path
+    if (path / CONFIG_FILE).is_file() and "model_type" in read_json(path / CONFIG_FILE):
+        return "huggingface", path
+    if any(child.is_dir() and child.name.isdecimal() for child in path.iterdir()):
+        return "lilith", path
+    files = sorted(path.glob("*.gguf"))
+    if len(files) == 1:
+        return "gguf", files[0]
+    if files:
+        raise ImportFailed(
+            f"{path} holds {len(files)} GGUF files; name one: {', '.join(f.name for f in files)}"
+        )
+    if any(child.suffix in (".safetensors", *PICKLES) for child in path.iterdir()) or any(
+        (path / name).is_file() for name in (CONFIG_FILE, "adapter_config.json")
+    ):
+        return "huggingface", path  # whose reader says what is missing
+    raise ImportFailed(f"{path} holds no model; LILITH loads {ACCEPTED}")
+
+
+def _load_own(
+    where: str,
+    mesh: Mesh | None,
+    rules: ShardingRules,
+    dtype: str | None,
+    step: int | None,
+) -> tuple[Params, ModelConfig, Tokenizer, CheckpointInfo]:
+    """A checkpoint that LILITH wrote, its parameters straight to their places."""
+    found = read_info(where, step)
+    experiment = from_json(ExperimentConfig, found.config_json)
+    config = experiment.model
+    if dtype is not None:
+        config = replace(config, param_dtype=dtype, compute_dtype=dtype)
+    if found.tokenizer_directory is None:
+        raise ImportFailed(f"the checkpoint {found.directory} holds no tokenizer")
+    folder = pathlib.Path(os.fspath(found.tokenizer_directory))
+    tokenizer = load_tokenizer(folder)
+    # A model that has seen no conversations has no template, unless one lies beside its tokenizer.
+    default = None if experiment.stage == "pretrain" else CHATML
+    stops = [tokenizer.eos_id, tokenizer.special_tokens.get(_TURN_END, tokenizer.eos_id)]
+    info = CheckpointInfo(
+        where=str(found.directory),
+        kind="lilith",
+        name=experiment.name,
+        architecture="lilith",
+        parameters=found.parameters,
+        step=found.step,
+        licence=None,
+        quantisation=None,
+        dtype=config.param_dtype,
+        chat_template=read_chat_template(folder) or default,
+        stop_ids=tuple(dict.fromkeys(stops)),
+        add_bos=True,  # every document that it was trained on begins so
+        files=(pathlib.Path(os.fspath(found.directory)),),
+    )
+    stacked = load_params(found.directory, abstract_params(config, mesh, rules))
+    return _take_layers_apart(stacked, config.layers), config, tokenizer, info
+
+
+def _take_layers_apart(params: Params, layers: int) -> Params:
+    """``layers`` as a tuple of one dict a layer; each stacked array is freed once it is cut up."""
+    stacked = flatten(params.pop("layers"))
+    each: list[dict[str, jax.Array]] = [{} for _ in range(layers)]
+    for path in list(stacked):
+        leaf = stacked.pop(path)
+        for i, layer in enumerate(each):
+            layer[path] = jax.lax.index_in_dim(leaf, i, keepdims=False)
+        jax.block_until_ready([layer[path] for layer in each])
+        leaf.delete()
+    params["layers"] = tuple(traverse_util.unflatten_dict(layer, sep="/") for layer in each)
+    return params
+
+
+def _platform(mesh: Mesh | None) -> str:
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
