@@ -23,3 +23,15 @@ def lilith_data() -> pathlib.Path:
     if not folder or not pathlib.Path(folder).is_dir():
         pytest.skip("LILITH_DATA is unset: this test reads optional data")
     return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> pathlib.Path:
+    """SmolLM2-135M-Instruct as GGUF: where LILITH_SMOLLM2 says, or in the user's cache."""
+    from lilith.interop.hub import place_of
+
+    named = os.environ.get("LILITH_SMOLLM2")
+    path = pathlib.Path(named) if named else place_of("smollm2-135m-instruct")
+    if path is None or not path.is_file():
+        pytest.skip("no SmolLM2 here: set LILITH_SMOLLM2 to its GGUF, or load it once by its name")
+    return path

@@ -46,6 +46,11 @@ AWKWARD = [
 ]
 
 
+def byte_level_alphabet_of(byte: int) -> str:
+    """How byte-level files write a control character."""
+    return chr(0x100 + byte)
+
+
 def byte_level_json(texts, **changes) -> str:
     """A small GPT-2-like tokenizer with marked and unmarked added tokens."""
     built = tokenizers.Tokenizer(models.BPE())
@@ -303,6 +308,20 @@ class TestHuggingFace:
         tokenizer = HuggingFaceTokenizer(json.dumps(content))
         for text in ("hello", " x", "  indented\n", "日本", "", CODE[0]):
             assert tokenizer.decode(tokenizer.encode(text)) == text
+
+    def test_a_byte_without_a_token_is_named(self):
+        """Some vocabularies left rare bytes out; the library would drop the text silently."""
+        content = json.loads(byte_level_json(CODE))
+        vocabulary, merges = content["model"]["vocab"], content["model"]["merges"]
+        bell = byte_level_alphabet_of(0x07)
+        assert not [pair for pair in merges if bell in "".join(pair)]
+        vocabulary[bell + bell + bell] = vocabulary.pop(bell)  # its id stands for something else
+        tokenizer = HuggingFaceTokenizer(json.dumps(content))
+        assert tokenizer.decode(tokenizer.encode("fine")) == "fine"
+        with pytest.raises(TokenizerError, match=r"U\+0007.* its byte 0x07; remove it"):
+            tokenizer.encode("ring\x07")
+        with pytest.raises(TokenizerError, match="0x07"):
+            tokenizer.encode_batch(["ok", "ring\x07"])
 
     def test_frame_tokens_from_the_folder(self, tmp_path):
         (tmp_path / "tokenizer.json").write_text(byte_level_json(CODE))

@@ -75,6 +75,7 @@ class HuggingFaceTokenizer(TableTokenizer):
         self._inner = _for_inner_text(content, self._plain)
         vocabulary = full.get_vocab(with_added_tokens=True)
         super().__init__(_pieces(content, vocabulary, ordinary), special, **frame)
+        self._unwritable = _unwritable_bytes(content, self._table)
         self._special_array = np.array(sorted(self._special_ids), np.int32)
         # SentencePiece-style files put a space before the text and take it off again.
         start = self._plain.encode("a", add_special_tokens=False).ids
@@ -106,13 +107,13 @@ class HuggingFaceTokenizer(TableTokenizer):
         return self._encode_with(self._inner, text)
 
     def _encode_with(self, plain: tokenizers.Tokenizer, text: str) -> list[int]:
-        text.encode()  # the library would panic on half a surrogate pair
+        self._check_writable(text)
         ids = plain.encode(text, add_special_tokens=False).ids
         return ids if self._special_ids.isdisjoint(ids) else self._encode_in_parts(text)
 
     def _encode_texts(self, texts: list[str]) -> list[np.ndarray]:
         for text in texts:
-            text.encode()
+            self._check_writable(text)
         encoded = self._plain.encode_batch_fast(texts, add_special_tokens=False)
         arrays = [np.array(encoding.ids, np.int32) for encoding in encoded]
         return [
@@ -121,6 +122,16 @@ class HuggingFaceTokenizer(TableTokenizer):
             else array
             for text, array in zip(texts, arrays)
         ]
+
+    def _check_writable(self, text: str) -> None:
+        """Refuse what the library would panic on (half a surrogate pair) or silently leave out."""
+        data = text.encode()
+        if self._unwritable and (lost := self._unwritable.intersection(data)):
+            character = next(c for c in text if lost.intersection(c.encode()))
+            raise TokenizerError(
+                f"the text holds {character!r} (U+{ord(character):04X}), and this tokenizer has no "
+                f"token for its byte 0x{min(lost.intersection(character.encode())):02X}; remove it"
+            )
 
     def _encode_in_parts(self, text: str) -> list[int]:
         """Encode text whose special tokens the model itself would find, by cutting them in two."""
@@ -202,6 +213,13 @@ def _types(node: Any) -> Iterable[str]:
     elif isinstance(node, list):
         for child in node:
             yield from _types(child)
+
+
+def _unwritable_bytes(content: Mapping[str, Any], table: list[bytes]) -> frozenset[int]:
+    """Bytes that a byte-level vocabulary left out: BPE starts from single bytes."""
+    if "ByteLevel" not in set(_types(content.get("pre_tokenizer"))):
+        return frozenset()
+    return frozenset(range(256)) - {piece[0] for piece in table if len(piece) == 1}
 
 
 @functools.cache
