@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -271,7 +272,8 @@ class LanguageModel:
                 if not any(answer.left for answer in answers):
                     return
         finally:
-            self.engine.end(generation)
+            if not sys.is_finalizing():  # a stream left open until the interpreter ends
+                self.engine.end(generation)
 
     def _fit(self, row: list[int], wanted: Settings) -> list[int]:
         """A prompt that leaves room for an answer, cut from the left only when asked."""

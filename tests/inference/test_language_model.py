@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 from lilith.config import UserError
-from lilith.inference import prompt_lookup, sampler
+from lilith.inference import sampler
 from lilith.inference.language_model import LanguageModel
 from lilith.model.params import init_params
 from lilith.model.presets import PRESETS
@@ -94,10 +96,11 @@ def test_drafts_change_no_token(model, settings, drafts):
         np.testing.assert_allclose(a.log_probs, b.log_probs, atol=1e-4)
 
 
-def test_right_drafts_save_forwards_and_wrong_ones_change_nothing(params, monkeypatch):
+@pytest.mark.parametrize("settings", [{}, SAMPLED], ids=["greedy", "sampled"])
+def test_right_drafts_save_forwards_and_wrong_ones_change_nothing(params, monkeypatch, settings):
     """The answer itself is proposed, then nonsense: a step takes all of one, none of the other."""
-    model = LanguageModel(params, CONFIG, TOKENIZER)
-    (plain,) = model.generate_batch(["hello"], max_tokens=30)
+    settings = {"max_tokens": 30, **settings}
+    (plain,) = LanguageModel(params, CONFIG, TOKENIZER).generate_batch(["hello"], **settings)
     held = len("hello")
     whole = jax.numpy.asarray([*TOKENIZER.encode("hello"), *plain.tokens] + [0] * 20)
     steps = []
@@ -112,14 +115,12 @@ def test_right_drafts_save_forwards_and_wrong_ones_change_nothing(params, monkey
         monkeypatch.setattr(sampler, "look_up", lambda h, n, d, w=wrong: propose(h, n, d, w))
         sampler.decode.clear_cache()
         steps.clear()
-        (answer,) = LanguageModel(params, CONFIG, TOKENIZER).generate_batch(
-            ["hello"], max_tokens=30, speculative=5
-        )
+        model = LanguageModel(params, CONFIG, TOKENIZER)
+        (answer,) = model.generate_batch(["hello"], speculative=5, **settings)
         jax.effects_barrier()
         assert answer.tokens == plain.tokens
         assert len(steps) == forwards
     sampler.decode.clear_cache()
-    assert sampler.look_up is not prompt_lookup.look_up
 
 
 def test_copies_share_one_reading_of_the_prompt(model):
@@ -195,6 +196,23 @@ def test_a_stream_can_be_left(model):
     before = model.engine.read_tokens
     model.generate("hello to all of you and a good deal more", max_tokens=2)
     assert model.engine.read_tokens - before == len(" and a good deal more")
+
+
+def test_a_stream_left_open_ends_with_the_interpreter_quietly():
+    code = """
+import dataclasses
+from lilith.inference.language_model import LanguageModel
+from lilith.model.params import init_params
+from lilith.model.presets import PRESETS
+from lilith.tokenizer import ByteTokenizer
+config = dataclasses.replace(PRESETS["tiny"], compute_dtype="float32")
+stream = LanguageModel(init_params(0, config), config, ByteTokenizer()).stream("hello")
+print(len(next(stream)))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_stop_tokens_and_strings_end_a_row_alone(model):
