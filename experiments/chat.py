@@ -13,6 +13,7 @@ from experiments.chat_console import Terminal, answer_lines, answer_once
 from experiments.chat_session import Chat, ChatModel, load_history
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
 from lilith.interop.hub import SOURCES, find_model, place_of
+from lilith.paths import compiled_folder
 from lilith.tokenizer.chat_template import CHATML, ChatTemplate
 
 
@@ -35,6 +36,8 @@ def dry_run(config: ExperimentConfig | ChatConfig) -> int:
     print(f"{config.name}: stage {config.stage}")
     for title, fact in _model_facts(config.checkpoint).items():
         print(f"{title:<12}{fact}")
+    compiled = compiled_folder()
+    print(f"programs    compiled ones are kept in {compiled}, {_bytes_of(compiled) / 1e6:,.1f} MB")
     of_model = "the one in the model's file"
     print(f"template    {of_model if config.template == 'model' else 'chatml, of LILITH'}")
     sampling = f"temperature {config.temperature:g}, top_k {config.top_k}, top_p {config.top_p:g}"

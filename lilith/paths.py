@@ -15,13 +15,19 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(base).expanduser() / "lilith"
 
 
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs, under :func:`cache_folder`.
+def compiled_folder() -> pathlib.Path:
+    """Where compiled programs are kept: ``$JAX_COMPILATION_CACHE_DIR``, else in the cache."""
+    own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    return pathlib.Path(own) if own else cache_folder() / "compiled"
 
-    A person's own ``JAX_COMPILATION_CACHE_DIR`` goes first.
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs, in :func:`compiled_folder`.
+
+    A person's own ``JAX_COMPILATION_CACHE_DIR``, and what JAX is told about it, go first.
     """
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(compiled_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -96,7 +96,9 @@ def test_drafts_change_no_token(model, settings, drafts):
         np.testing.assert_allclose(a.log_probs, b.log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{}, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize(
+    "settings", [{"repetition_penalty": 1.5}, SAMPLED], ids=["greedy", "sampled"]
+)
 def test_right_drafts_save_forwards_and_wrong_ones_change_nothing(params, monkeypatch, settings):
     """The answer itself is proposed, then nonsense: a step takes all of one, none of the other."""
     settings = {"max_tokens": 30, **settings}
@@ -120,6 +122,9 @@ def test_right_drafts_save_forwards_and_wrong_ones_change_nothing(params, monkey
         jax.effects_barrier()
         assert answer.tokens == plain.tokens
         assert len(steps) == forwards
+        stop = plain.tokens[3]  # inside the first drafts
+        (ended,) = model.generate_batch(["hello"], speculative=5, stop_ids=[stop], **settings)
+        assert ended.tokens == plain.tokens[: plain.tokens.index(stop) + 1]
     sampler.decode.clear_cache()
 
 
