@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -13,7 +13,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def double_precision(
-    function: Function | None = None, *, static: Iterable[str] = ()
+    function: Function | None = None,
+    *,
+    static: Iterable[str] = (),
+    compiler_options: Mapping[str, Any] | None = None,
 ) -> Any:  # a decorator with or without arguments
     """Compile a pure core, and run it in float64 unless the caller chose a precision.
 
@@ -27,11 +30,19 @@ def double_precision(
     Args:
       static: names of arguments that are part of the program (step counts, flags, strings), given
         as Python values and passed as they are. They must be hashable.
+      compiler_options: XLA's, for calls with values (JAX takes none inside another jit).
     """
     if function is None:
-        return functools.partial(double_precision, static=static)
+        return functools.partial(
+            double_precision, static=static, compiler_options=compiler_options
+        )
     static = tuple(static)
     compiled = jax.jit(function, static_argnames=static)
+    alone = compiled
+    if compiler_options:
+        alone = jax.jit(
+            function, static_argnames=static, compiler_options=dict(compiler_options)
+        )
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -43,7 +54,7 @@ def double_precision(
         inside = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
         with jax.enable_x64(True):
             args, own = jax.tree.map(lambda leaf: _to_array(leaf, dtype), values, is_leaf=_is_list)
-            result = compiled(*args, **{**kwargs, **own})
+            result = alone(*args, **{**kwargs, **own})
         return result if inside or dtype == np.float32 else jax.tree.map(_to_numpy, result)
 
     return call

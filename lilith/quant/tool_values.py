@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+DATE_COLUMNS = ("date", "dates")
+
 
 class ToolError(Exception):
     """Why a tool can not answer.
@@ -207,17 +209,24 @@ def _equal_lengths(own: Any, lengths: Mapping[str, int]) -> None:
 
 
 def _table(own: Any, value: Any) -> Table:
-    """Rows of numbers, one list of numbers, ``{name: numbers}``, an array, or a data frame."""
+    """Rows of numbers, one list of numbers, ``{name: numbers}``, an array, or a data frame.
+
+    A column of a mapping named date (or dates) holds the days of the rows.
+    """
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
         names = [str(name) for name in value.columns]
         return _named_table(own, names, value.to_numpy().T.tolist(), _index_dates(own, value.index))
     if isinstance(value, Mapping):
-        columns = [_entries(own, column) for column in value.values()]
+        labels = [name for name in value if str(name).lower() in DATE_COLUMNS]
+        dates = _dates(own, value[labels[0]]) if labels else None
+        columns = {str(name): _entries(own, value[name]) for name in value if name not in labels}
         if not columns:
             raise ToolError(
                 "too_few_entries", own.name, f"{own.name} has no columns", _unit_hint(own)
             )
-        return _named_table(own, [str(name) for name in value], columns, None)
+        if dates is not None:
+            _equal_lengths(own, {labels[0]: len(dates), **{k: len(v) for k, v in columns.items()}})
+        return _named_table(own, list(columns), list(columns.values()), dates)
     rows = _entries(own, value)
     if all(isinstance(row, (int, float, type(None))) for row in rows):
         rows = [[row] for row in rows]
