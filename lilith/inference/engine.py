@@ -23,7 +23,7 @@ from lilith.inference.sampler import DecodeState
 from lilith.inference.sampling import Controls
 from lilith.model.cache import KVCache, init_cache
 from lilith.model.transformer import forward, unembed
-from lilith.sharding import DEFAULT_RULES, ShardingRules
+from lilith.sharding import DEFAULT_RULES, ShardingRules, activation_spec, constrain
 
 CALL_TOKENS = 64  # most tokens a row generates in one call of the compiled loop
 PIECE = 512  # most prompt tokens read in one call
@@ -99,7 +99,7 @@ class Engine:
         with self.scope():
             last_BD, cache = self._read(prompts, reserve)
             if copies > 1:
-                last_BD, cache = _repeat(last_BD, cache, copies)
+                last_BD, cache = _repeat(last_BD, cache, copies, self.rules)
             padded = len(last_BD)
             repeated = [row for row in prompts for _ in range(copies)]
             history = np.zeros((padded, cache.capacity), np.int32)
@@ -112,7 +112,8 @@ class Engine:
             lengths = [len(row) for row in repeated]
             first = np.asarray(state.history_BS)[np.arange(len(repeated)), lengths]
         step = Step(
-            [[int(token)] for token in first], [[float(x)] for x in log_prob_B[: len(first)]]
+            [[int(token)] for token in first],
+            [[float(x)] for x in np.asarray(log_prob_B)[: len(first)]],
         )
         return Generation(repeated, state, controls, step)
 
@@ -149,7 +150,7 @@ class Engine:
         """Keep the cache of a single row, so that a prompt which continues it starts there."""
         if len(generation.rows) != 1 or len(generation.state.done_B) != 1:
             return
-        held = int(generation.state.cache.length_B[0])
+        held = int(np.asarray(generation.state.cache.length_B)[0])
         tokens = tuple(np.asarray(generation.state.history_BS)[0, :held].tolist())
         self._prefixes = [*self._prefixes, Prefix(tokens, generation.state.cache)][-KEPT_PREFIXES:]
 
@@ -179,12 +180,12 @@ class Engine:
             for i in range(0, len(continuations), rows):
                 group = list(continuations[i : i + rows])
                 count = _power_of_two(len(group), 1)
-                tokens = np.zeros((count, width), np.int32)
+                # Rows that only fill the mesh are repeated too, after those of the prompt.
+                tokens = np.zeros((count * len(last_BD), width), np.int32)
                 for own, row in zip(tokens, group):
                     own[: len(row)] = row
-                scored = np.asarray(
-                    _score(self.params, tokens, *_repeat(last_BD, cache, count), **self._static)
-                )
+                repeated = _repeat(last_BD, cache, count, self.rules)
+                scored = np.asarray(_score(self.params, tokens, *repeated, **self._static))
                 found += [own[: len(row)] for own, row in zip(scored, group)]
         self._prefixes = [*self._prefixes, Prefix(tuple(prompt), cache)][-KEPT_PREFIXES:]
         return found
@@ -278,16 +279,24 @@ def _grow(cache: KVCache, capacity: int) -> KVCache:
     )
 
 
-@partial(jax.jit, static_argnames=("copies",))
-def _repeat(last_BD: jax.Array, cache: KVCache, copies: int) -> tuple[jax.Array, KVCache]:
+@partial(jax.jit, static_argnames=("copies", "rules"))
+def _repeat(
+    last_BD: jax.Array, cache: KVCache, copies: int, rules: ShardingRules
+) -> tuple[jax.Array, KVCache]:
     """Each row ``copies`` times, as neighbours."""
 
-    def repeat(leaf: jax.Array, axis: int = 0) -> jax.Array:
-        return jnp.repeat(leaf, copies, axis=axis)
+    def repeat(leaf: jax.Array, *axes: str | None) -> jax.Array:
+        spec = activation_spec(rules, *axes)  # None without a mesh
+        return jnp.repeat(leaf, copies, axis=axes.index("batch"), out_sharding=spec)
 
-    batch_axis = 0 if isinstance(cache.k_LBKHS, tuple) else 1
-    keys, values = jax.tree.map(partial(repeat, axis=batch_axis), (cache.k_LBKHS, cache.v_LBKSH))
-    return repeat(last_BD), KVCache(keys, values, repeat(cache.length_B))
+    stacked = () if isinstance(cache.k_LBKHS, tuple) else ("layers",)
+    keys = (*stacked, "batch", "kv_heads", "head_dim", None)
+    values = (*stacked, "batch", "kv_heads", None, "head_dim")
+    return repeat(last_BD, "batch", "model"), KVCache(
+        jax.tree.map(lambda leaf: repeat(leaf, *keys), cache.k_LBKHS),
+        jax.tree.map(lambda leaf: repeat(leaf, *values), cache.v_LBKSH),
+        repeat(cache.length_B, "batch"),
+    )
 
 
 @partial(jax.jit, static_argnames=("config", "rules"))
@@ -301,12 +310,14 @@ def _score(
     rules: ShardingRules,
 ) -> jax.Array:
     """Log-probability of each token, [B, T]; the first one's is from the prompt's last state."""
+    tokens_BT = sampler.place_rows(tokens_BT, rules)
     hidden_BTD, _ = forward(params, tokens_BT, config, cache=cache, rules=rules)
     before_BTD = jnp.concatenate([last_BD[:, None].astype(hidden_BTD.dtype), hidden_BTD[:, :-1]], 1)
 
     def column(_: Any, piece: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
         hidden_BD, own_B = piece
         logits_BV = unembed(params, hidden_BD[:, None], config, rules)[:, 0]
+        logits_BV = constrain(logits_BV, rules, "batch", None)
         at_token_B = jnp.take_along_axis(logits_BV, own_B[:, None], axis=1)[:, 0]
         return None, at_token_B - jax.nn.logsumexp(logits_BV, axis=-1)
 

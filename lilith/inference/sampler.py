@@ -145,6 +145,7 @@ def read_prompts(
       The hidden state of each row's last token so far, and the cache.
     """
     batch, width = tokens_BT.shape
+    tokens_BT, count_B, last_BD = place_rows((tokens_BT, count_B, last_BD), rules)
     segments_BT = (jnp.arange(width) < count_B[:, None]).astype(jnp.int32)
     hidden_BTD, filled = forward(
         params, tokens_BT, config, segments_BT=segments_BT, cache=cache, rules=rules
@@ -175,7 +176,7 @@ def start(
       log-probabilities [B].
     """
     batch = len(last_BD)
-    controls = _place_rows(controls, rules)
+    controls, history_BS, last_BD = place_rows((controls, history_BS, last_BD), rules)
     held_B = cache.length_B
     seen_BV = constrain(jnp.zeros((batch, config.vocab), bool), rules, "batch", None)
     seen_BV = _mark(seen_BV, history_BS, jnp.arange(history_BS.shape[1]) < held_B[:, None])
@@ -218,7 +219,7 @@ def decode(
         so that the output does not depend on the drafts.
     """
     batch = len(state.done_B)
-    controls, budget_B = _place_rows((controls, budget_B), rules)
+    controls, budget_B = place_rows((controls, budget_B), rules)
     tokens_BN = constrain(jnp.zeros((batch, width + drafts + 1), jnp.int32), rules, "batch", None)
     empty = Samples(tokens_BN, tokens_BN.astype(jnp.float32), jnp.zeros_like(state.count_B))
 
@@ -361,7 +362,7 @@ def _is_stop(tokens_BT: jax.Array, controls: Controls) -> jax.Array:
     return jnp.any(tokens_BT[:, :, None] == controls.stop_BM[:, None, :], axis=-1)
 
 
-def _place_rows(tree: Any, rules: ShardingRules) -> Any:
+def place_rows(tree: Any, rules: ShardingRules) -> Any:
     """Arrays with a row each, split over the mesh in use as the batch is."""
     return jax.tree.map(
         lambda x: constrain(jnp.asarray(x), rules, "batch", *[None] * (jnp.ndim(x) - 1)), tree

@@ -9,12 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from lilith.config import UserError
+from lilith.config import MeshConfig, UserError
 from lilith.inference import sampler
 from lilith.inference.language_model import LanguageModel
-from lilith.model.params import init_params
+from lilith.model.layered import unstack_layers
+from lilith.model.params import init_params, param_shardings
 from lilith.model.presets import PRESETS
 from lilith.model.transformer import forward, unembed
+from lilith.sharding import make_mesh
 from lilith.tokenizer import ByteTokenizer
 from lilith.tokenizer.chat_template import CHATML
 
@@ -140,6 +142,21 @@ def test_copies_share_one_reading_of_the_prompt(model):
         assert alone.tokens == answer.tokens
 
 
+def test_a_mesh_writes_the_same(params, model):
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    placed = jax.device_put(params, param_shardings(CONFIG, mesh))
+    with jax.set_mesh(mesh):
+        placed = unstack_layers(placed)
+    sharded = LanguageModel(placed, CONFIG, TOKENIZER, mesh=mesh)
+    settings = {"max_tokens": 12, "temperature": 1.0, "top_p": 0.9, "speculative": 2}
+    found = sharded.generate_batch(PROMPTS[:3], n=2, **settings)
+    expected = model.generate_batch(PROMPTS[:3], n=2, **settings)
+    assert [a.tokens for a in found] == [a.tokens for a in expected]
+    assert sharded.generate(PROMPTS[0], max_tokens=5) == model.generate(PROMPTS[0], max_tokens=5)
+    scores = sharded.score("hello", ["abc", "d"])
+    assert scores == pytest.approx(model.score("hello", ["abc", "d"]), abs=1e-3)
+
+
 def test_small_batches_change_nothing(model):
     whole = model.generate_batch(PROMPTS, n=2, max_tokens=5, temperature=1.0)
     apart = model.generate_batch(PROMPTS, n=2, max_tokens=5, temperature=1.0, batch_size=3)
@@ -207,8 +224,10 @@ def test_a_stream_left_open_ends_with_the_interpreter_quietly():
     code = """
 import dataclasses
 from lilith.inference.language_model import LanguageModel
-from lilith.model.params import init_params
+from lilith.model.layered import unstack_layers
+from lilith.model.params import init_params, param_shardings
 from lilith.model.presets import PRESETS
+from lilith.sharding import make_mesh
 from lilith.tokenizer import ByteTokenizer
 config = dataclasses.replace(PRESETS["tiny"], compute_dtype="float32")
 stream = LanguageModel(init_params(0, config), config, ByteTokenizer()).stream("hello")
