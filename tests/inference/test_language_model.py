@@ -12,6 +12,7 @@ import pytest
 from lilith.config import MeshConfig, UserError
 from lilith.inference import sampler
 from lilith.inference.language_model import LanguageModel
+from lilith.inference.sampling import make_controls
 from lilith.model.layered import unstack_layers
 from lilith.model.params import init_params, param_shardings
 from lilith.model.presets import PRESETS
@@ -127,6 +128,12 @@ def test_right_drafts_save_forwards_and_wrong_ones_change_nothing(params, monkey
         stop = plain.tokens[3]  # inside the first drafts
         (ended,) = model.generate_batch(["hello"], speculative=5, stop_ids=[stop], **settings)
         assert ended.tokens == plain.tokens[: plain.tokens.index(stop) + 1]
+        controls = {name: value for name, value in settings.items() if name != "max_tokens"}
+        generation = model.engine.begin(
+            [TOKENIZER.encode("hello")], make_controls(1, stop_ids=(stop,), **controls), reserve=40
+        )
+        parts = [model.engine.step(generation, [20], drafts=5).tokens[0] for _ in range(2)]
+        assert tuple(parts[0] + parts[1]) == ended.tokens
     sampler.decode.clear_cache()
 
 
@@ -224,6 +231,7 @@ def test_a_stream_left_open_ends_with_the_interpreter_quietly():
     code = """
 import dataclasses
 from lilith.inference.language_model import LanguageModel
+from lilith.inference.sampling import make_controls
 from lilith.model.layered import unstack_layers
 from lilith.model.params import init_params, param_shardings
 from lilith.model.presets import PRESETS
