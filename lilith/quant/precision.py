@@ -33,16 +33,12 @@ def double_precision(
       compiler_options: XLA's, for calls with values (JAX takes none inside another jit).
     """
     if function is None:
-        return functools.partial(
-            double_precision, static=static, compiler_options=compiler_options
-        )
+        return functools.partial(double_precision, static=static, compiler_options=compiler_options)
     static = tuple(static)
     compiled = jax.jit(function, static_argnames=static)
     alone = compiled
     if compiler_options:
-        alone = jax.jit(
-            function, static_argnames=static, compiler_options=dict(compiler_options)
-        )
+        alone = jax.jit(function, static_argnames=static, compiler_options=dict(compiler_options))
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +46,7 @@ def double_precision(
         leaves = jax.tree.leaves(values)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return compiled(*args, **kwargs)
-        dtype = _precision(leaves)
+        dtype = precision(leaves)
         inside = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
         with jax.enable_x64(True):
             args, own = jax.tree.map(lambda leaf: _to_array(leaf, dtype), values, is_leaf=_is_list)
@@ -65,7 +61,8 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _precision(leaves: list[Any]) -> Any:
+def precision(leaves: Iterable[Any]) -> Any:
+    """The precision in which a call with these values runs."""
     kinds = {leaf.dtype for leaf in leaves if hasattr(leaf, "dtype")}
     single = np.dtype(np.float32) in kinds and np.dtype(np.float64) not in kinds
     return np.float32 if single else np.float64
@@ -78,7 +75,7 @@ def _to_array(leaf: Any, dtype: Any) -> Any:
     keys = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     if keys or array.dtype == np.bool_ or array.dtype.kind == "c":
         return array
-    return array.astype(dtype)
+    return array.astype(dtype, copy=False)
 
 
 def _to_numpy(leaf: Any) -> Any:

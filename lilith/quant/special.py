@@ -8,6 +8,9 @@ The centre is one polynomial for the scaled complementary error function: with y
 (y + 5/2) erfcx(y) is a Chebyshev series in t = 1 - 6.5 / (y + 4), as in M. Shepherd and J.
 Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc(x) in 0 <= x < inf", Mathematics
 of Computation 36 (1981), with our own map, range and coefficients.
+
+What several formulas share ends in a division wherever it can: XLA repeats cheap operations in
+every place that uses them, a whole polynomial too, but not a division.
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ def polynomial_difference(t_low: jax.Array, t_high: jax.Array) -> tuple[jax.Arra
 @jax.custom_jvp
 def norm_pdf(x: ArrayLike) -> jax.Array:
     """The standard normal density, elementwise; derivatives are 0 in the tails, not NaN."""
-    return exp_square(floating(x), -0.5) * (1 / math.sqrt(2 * math.pi))
+    return exp_square(floating(x), -0.5, math.sqrt(2 * math.pi))
 
 
 @norm_pdf.defjvp
@@ -135,7 +138,7 @@ def _ndtr_jvp(primals, tangents):
 def half_erfcx(z: jax.Array) -> jax.Array:
     """ndtr(-z) exp(z^2 / 2) = erfcx(z / sqrt 2) / 2 for z at least 0."""
     y = z * math.sqrt(0.5)
-    return 0.5 * erfcx_series(1 - ERFCX_SCALE / (y + ERFCX_POLE)) / (y + ERFCX_SHIFT)
+    return erfcx_series(1 - ERFCX_SCALE / (y + ERFCX_POLE)) / (2 * (y + ERFCX_SHIFT))
 
 
 @jax.custom_jvp
@@ -198,9 +201,13 @@ def log_ratio(a: ArrayLike, b: ArrayLike) -> jax.Array:
     density far in the tail) vanishes faster than it grows.
     """
     a, b = floating(a), floating(b)
-    near = (a > 0.5 * b) & (a < 2 * b)
-    offset = jnp.where(near, a - b, 0.0) / jnp.where(near, b, 1.0)
-    return jnp.where(near, log1p(offset), jnp.log(a / b))
+    quotient = a / b
+    # What the division rounded off, from the exact product: log(a / b) = log(q) + (a - q b) / a.
+    usual = (quotient > 0) & (quotient < jnp.inf) & (a < jnp.inf)
+    factor, divisor = jnp.where(usual, quotient, 1.0), jnp.where(usual, b, 1.0)
+    f, g = shortened(factor), shortened(divisor)
+    rest = ((f * g - a) + f * (divisor - g) + (factor - f) * g) + (factor - f) * (divisor - g)
+    return jnp.log(quotient) - jnp.where(usual, rest / jnp.where(usual, a, 1.0), 0.0)
 
 
 @log_ratio.defjvp
@@ -213,17 +220,22 @@ def _over(change: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.where(value != 0, change / jnp.where(value != 0, value, 1.0), 0.0)
 
 
-def exp_square(x: jax.Array, scale: float) -> jax.Array:
-    """exp(scale x^2) for a power of two ``scale``, to about 1 eps however large x is.
+def exp_square(x: jax.Array, scale: float, divisor: float = 1.0) -> jax.Array:
+    """exp(scale x^2) / divisor for ``scale`` a power of two, to about 1 eps however large x is.
 
     x is split in a short and a small part; the short one squares without rounding.
     """
     x = jnp.clip(x, -_TAIL, _TAIL)
-    exponent_bits, mantissa_bits = (11, 25) if x.dtype == jnp.float64 else (8, 11)
-    short = jax.lax.reduce_precision(x, exponent_bits, mantissa_bits)
+    short = shortened(x)
     rest = scale * (x - short) * (x + short)
-    correction = 1 + rest * (1 + rest * (1 / 2 + rest * (1 / 6 + rest * (1 / 24))))
-    return jnp.exp(scale * short * short) * correction
+    inverse = 1 - rest * (1 - rest * (1 / 2 - rest * (1 / 6 - rest * (1 / 24))))  # exp(-rest)
+    return jnp.exp(scale * short * short) / (divisor * inverse)
+
+
+def shortened(x: jax.Array) -> jax.Array:
+    """``x`` in half its digits, so that the product of two such numbers is exact."""
+    exponent_bits, mantissa_bits = (11, 25) if x.dtype == jnp.float64 else (8, 11)
+    return jax.lax.reduce_precision(x, exponent_bits, mantissa_bits)
 
 
 def floating(x: ArrayLike) -> jax.Array:
