@@ -159,7 +159,7 @@ def test_the_interior_point_and_the_active_set_agree() -> None:
         @quick_jit
         def inside(program):
             point, sure, _, impossible = interior_point(program, jnp.asarray(True), 1e-9)
-            pieces, residual = pieces_of(program, point)
+            pieces, residual, _, _ = pieces_of(program, point)
             polished, _, best, _ = newton(program, point, pieces, 2e-15)
             return point.x, sure, impossible, residual, polished.x, best
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lilith.quant.precision import precision
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-BLOCK_BYTES = 512 * 1024  # of an array in a block: smaller ones XLA leaves to one core
-LEAST_BLOCKS = 2  # below this, one call
+BLOCK = 65_536  # numbers an array: 512 KiB in double precision
+LEAST = 2 * BLOCK  # below this, one call
 
 
 def in_blocks(*, static: Iterable[str] = ()) -> Callable[[Function], Any]:
@@ -37,26 +36,24 @@ def in_blocks(*, static: Iterable[str] = ()) -> Callable[[Function], Any]:
             shape = _large_shape(values)
             if shape is None:
                 return function(*args, **kwargs, **kept)
-            flat = [_flat(value, shape) for value in values]
-            size = BLOCK_BYTES // _width(values)
-            whole: Any = None
-            for start in range(0, math.prod(shape), size):
-                own = [_block(value, start, size) for value in flat]
+            dtype = precision(jax.tree.leaves(values))
+            flat = [_flat(value, shape, dtype) for value in values]
+            count = math.prod(shape)
+
+            def part(start: int) -> Any:
+                own = [_block(value, start) for value in flat]
                 named = dict(zip(kwargs, own[len(args) :]))
-                part = function(*own[: len(args)], **named, **kept)
-                if whole is None:
-                    whole = jax.tree.map(lambda leaf: np.empty(math.prod(shape), leaf.dtype), part)
-                jax.tree.map(lambda out, leaf: _fill(out, leaf, start, size), whole, part)
+                return function(*own[: len(args)], **named, **kept)
+
+            first = part(0)
+            whole = jax.tree.map(lambda leaf: np.empty(count, leaf.dtype), first)
+            for start in range(0, count, BLOCK):
+                leaves = jax.tree.leaves(part(start) if start else first)
+                for out, leaf in zip(jax.tree.leaves(whole), leaves):
+                    own = out[start : start + BLOCK]
+                    own[:] = np.asarray(leaf)[: own.size]
             # As the function itself returns them: NumPy's arrays or JAX's.
-            return jax.tree.map(
-                lambda out, leaf: (
-                    out.reshape(shape)
-                    if isinstance(leaf, np.ndarray)
-                    else jnp.asarray(out.reshape(shape))
-                ),
-                whole,
-                part,
-            )
+            return jax.tree.map(lambda out, leaf: _like(out.reshape(shape), leaf), whole, first)
 
         return call
 
@@ -68,32 +65,25 @@ def _large_shape(values: list[Any]) -> tuple[int, ...] | None:
     if any(isinstance(value, jax.core.Tracer) for value in values):
         return None
     shape = np.broadcast_shapes(*(np.shape(value) for value in values))
-    bytes_ = math.prod(shape) * _width(values)
-    return (
-        shape if bytes_ >= LEAST_BLOCKS * BLOCK_BYTES and jax.default_backend() == "cpu" else None
-    )
+    large = math.prod(shape) >= LEAST and jax.default_backend() == "cpu"
+    return shape if large else None
 
 
-def _width(values: list[Any]) -> int:
-    """Bytes of a number in the precision that ``double_precision`` chooses."""
-    return np.dtype(precision(values)).itemsize
-
-
-def _flat(value: Any, shape: tuple[int, ...]) -> Any:
+def _flat(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The numbers of all options in a row; a single one for all stays single."""
-    if np.size(value) == 1:
-        return value if np.ndim(value) == 0 else np.asarray(value).reshape(())
-    return np.broadcast_to(np.asarray(value), shape).reshape(-1)
+    array = np.asarray(value)
+    if not hasattr(value, "dtype") and array.dtype != np.bool_:
+        array = array.astype(dtype)  # Python's numbers take the precision of the call
+    return array.reshape(()) if array.size == 1 else np.broadcast_to(array, shape).reshape(-1)
 
 
-def _block(value: Any, start: int, size: int) -> Any:
+def _block(value: Any, start: int) -> Any:
     """The numbers of one block; the last one is filled up, so that one program does for all."""
     if np.ndim(value) == 0:
         return value
-    own = value[start : start + size]
-    return own if own.size == size else np.pad(own, (0, size - own.size), mode="edge")
+    own = value[start : start + BLOCK]
+    return own if own.size == BLOCK else np.pad(own, (0, BLOCK - own.size), mode="edge")
 
 
-def _fill(out: np.ndarray, leaf: Any, start: int, size: int) -> None:
-    own = out[start : start + size]
-    own[:] = np.asarray(leaf)[: own.size]
+def _like(out: np.ndarray, leaf: Any) -> Any:
+    return out if isinstance(leaf, np.ndarray) else jax.device_put(out)

@@ -58,8 +58,13 @@ def slack_of_rows(program: Program, x: Array, scale: Array) -> Array:
     return program.rows @ x - program.offset * scale - constant
 
 
-def pieces_of(program: Program, point: Point) -> tuple[Pieces, Array]:
-    """The pieces that a point lies in, and its natural residual (a maximum over all conditions)."""
+def pieces_of(program: Program, point: Point) -> tuple[Pieces, Array, Array, Array]:
+    """Where a point lies, and how far it is from optimal.
+
+    Returns:
+      Its pieces, its natural residual (a maximum over all conditions), and what
+      :func:`conditions` says of them.
+    """
     x, scale = point.x, point.scale
     pull = program.rows.T @ point.rows - program.hessian @ x - program.linear
     target = x + pull
@@ -93,8 +98,10 @@ def pieces_of(program: Program, point: Point) -> tuple[Pieces, Array]:
         residual, jnp.max(jnp.abs(jnp.where(active, slack, present * point.rows)))
     )
     residual = jnp.maximum(residual, jnp.abs(jnp.where(trading, excess, point.turnover)))
-    forces, _ = conditions(program, point, jax.lax.stop_gradient(pieces))
-    return pieces, jnp.maximum(residual, jnp.abs(forces[-1]) if homogeneous(program) else 0.0)
+    forces, gaps = conditions(program, point, pieces)
+    if homogeneous(program):
+        residual = jnp.maximum(residual, jnp.abs(forces[-1]))
+    return pieces, residual, forces, gaps
 
 
 def homogeneous(program: Program) -> bool:
@@ -153,25 +160,26 @@ def newton(program: Program, start: Point, pieces: Pieces, tolerance: Any) -> tu
     """
 
     def unsettled(state: tuple) -> Array:
-        _, _, best, _, step, stalled = state
+        _, _, best, step, stalled = state
         return (best > tolerance) & (step < MOST_STEPS) & ~stalled
 
     def advance(state: tuple) -> tuple:
-        point, pieces, best, kept, step, _ = state
-        forces, gaps = conditions(program, point, pieces)
+        (point, pieces, forces, gaps), kept, best, step, _ = state
         change = correct(program, point, pieces, forces, gaps, 1)
         point = jax.tree.map(jnp.add, point, change)
-        pieces, residual = pieces_of(program, point)
+        pieces, residual, forces, gaps = pieces_of(program, point)
         better = residual < best
         stalled = (best < 1e3 * tolerance) & ~(residual < 0.5 * best) | jnp.isnan(residual)
         kept = jax.tree.map(
             lambda own, other: jnp.where(better, own, other), (point, pieces.place), kept
         )
-        return point, pieces, jnp.where(better, residual, best), kept, step + 1, stalled
+        best = jnp.where(better, residual, best)
+        return (point, pieces, forces, gaps), kept, best, step + 1, stalled
 
+    first = (start, pieces, *conditions(program, start, pieces))
     worst = jnp.full_like(start.scale, jnp.inf)
-    state = (start, pieces, worst, (start, pieces.place), jnp.int32(0), jnp.asarray(False))
-    _, _, best, (point, place), steps, _ = jax.lax.while_loop(unsettled, advance, state)
+    state = (first, (start, pieces.place), worst, jnp.int32(0), jnp.asarray(False))
+    _, (point, place), best, steps, _ = jax.lax.while_loop(unsettled, advance, state)
     return point, place, best, steps
 
 

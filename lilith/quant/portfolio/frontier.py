@@ -116,6 +116,22 @@ def plot(
     returns = np.asarray(frontier.portfolios.expected_return)
     axes.plot(volatilities, returns, color="#1f5fa8", linewidth=2.2, label="efficient frontier")
     axes.scatter(spreads, mean, s=26, color="#666666", zorder=3, label="assets")
+    right = 1.08 * max(float(spreads.max()), float(np.nanmax(volatilities)))
+    _mark_portfolios(axes, frontier, risk_free_rate, right)
+    _label(axes, spreads, mean, names)
+    axes.set_xlim(0, right)
+    axes.set_xlabel("volatility, per year")
+    axes.set_ylabel("expected return, per year")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="best", fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def _mark_portfolios(axes: Any, frontier: Frontier, risk_free_rate: float, right: float) -> None:
+    """The minimum-variance and tangency portfolios, and the line through the latter."""
     least, tangency = frontier.minimum_variance, frontier.tangency
     axes.scatter(
         least.volatility,
@@ -126,7 +142,6 @@ def plot(
         zorder=4,
         label="minimum variance",
     )
-    right = 1.08 * max(float(spreads.max()), float(np.nanmax(volatilities)))
     if int(tangency.status) == CONVERGED:
         slope = float(tangency.sharpe)
         reach = min(right, 1.35 * float(tangency.volatility))
@@ -147,16 +162,6 @@ def plot(
             zorder=5,
             label="tangency portfolio",
         )
-    _label(axes, spreads, mean, names)
-    axes.set_xlim(0, right)
-    axes.set_xlabel("volatility, per year")
-    axes.set_ylabel("expected return, per year")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best", fontsize=9)
-    figure.savefig(path, dpi=150)
 
 
 def _label(axes: Any, spreads: np.ndarray, mean: np.ndarray, names: Sequence[str] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from lilith.quant.portfolio import estimate
 from lilith.quant.tool import Parameter
 from lilith.quant.tool_values import READERS, SCHEMAS, Table, ToolError
 
+PICTURES = (".png", ".svg", ".pdf")
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 _PAIR = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
 
@@ -141,7 +143,9 @@ def moments(
             f"there are no returns to estimate the {covariance} covariance from",
             "give returns, or the annual covariance as a matrix",
         )
-    conventions, diagnostics, warnings = {}, {}, []
+    conventions: dict[str, str] = {}
+    diagnostics: dict[str, Any] = {}
+    warnings: list[str] = []
     values = None if returns is None else period_returns(returns, kind)
     n = len(covariance) if values is None else values.shape[1]
     if returns is not None and values is not None:
@@ -156,14 +160,8 @@ def moments(
         warnings += notes
     else:
         assert values is not None  # or it was raised above
-        matrix = np.array(estimate.covariance(values, method=covariance, **options))
-        still = constant(values)
-        if not covariance.startswith("ledoit_wolf"):  # these shrink a variance of 0 as well
-            matrix[still], matrix[:, still] = 0.0, 0.0  # what rounding left
+        matrix = _estimated(values, covariance, options, diagnostics)
         conventions["covariance"] = f"{covariance}, times {periods_per_year:g} periods per year"
-        if covariance.startswith("ledoit_wolf"):
-            target = "constant_correlation" if covariance.endswith("correlation") else "identity"
-            diagnostics["shrinkage"] = estimate.ledoit_wolf(values, target=target).shrinkage
     mean = None
     if given[1]:
         mean = _sized("expected_returns", expected, n)
@@ -173,18 +171,24 @@ def moments(
         conventions["expected_returns"] = (
             f"arithmetic {expected} mean, times {periods_per_year:g} periods per year"
         )
-    named = returns is not None and returns.names is not None
-    names = returns.names if returns is not None else None
-    return Moments(
-        mean,
-        matrix,
-        names or tuple(f"asset {i}" for i in range(n)),
-        named,
-        values,
-        conventions,
-        diagnostics,
-        warnings,
-    )
+    given_names = None if returns is None else returns.names
+    names = given_names or tuple(f"asset {i}" for i in range(n))
+    named = given_names is not None
+    return Moments(mean, matrix, names, named, values, conventions, diagnostics, warnings)
+
+
+def _estimated(
+    values: np.ndarray, method: str, options: dict[str, float], diagnostics: dict[str, Any]
+) -> np.ndarray:
+    """The annual covariance by ``method``; a shrinkage is noted in ``diagnostics``."""
+    matrix = np.array(estimate.covariance(values, method=method, **options))
+    if method.startswith("ledoit_wolf"):  # it shrinks a variance of 0 as well
+        target = "constant_correlation" if method.endswith("correlation") else "identity"
+        diagnostics["shrinkage"] = estimate.ledoit_wolf(values, target=target).shrinkage
+    else:
+        still = constant(values)
+        matrix[still], matrix[:, still] = 0.0, 0.0  # what rounding left
+    return matrix
 
 
 def period_returns(table: Table, kind: str) -> np.ndarray:
@@ -328,3 +332,19 @@ def _checked(matrix: np.ndarray, n: int, repair: bool) -> tuple[np.ndarray, list
         f"the covariance was repaired (its least eigenvalue was {values[0]:.6g}, now at least 1e-8 "
         f"of the largest); its entries changed by up to {changed:.3g}"
     ]
+
+
+def checked_path(path: str) -> None:
+    """Raise a ToolError unless a picture can be written there."""
+    target = pathlib.Path(path)
+    if target.suffix.lower() not in PICTURES:
+        raise ToolError(
+            "bad_path",
+            "plot_path",
+            f"plot_path {path!r} does not end in {', '.join(PICTURES)}",
+            "name a picture file, such as frontier.png",
+        )
+    if not target.parent.is_dir():
+        raise ToolError(
+            "bad_path", "plot_path", f"the folder {target.parent} does not exist", "create it first"
+        )

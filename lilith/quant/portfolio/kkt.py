@@ -56,6 +56,7 @@ class Factors(NamedTuple):
 
     hessian: Array  # [N, N]
     rows: Array  # [K, N]
+    few: Array  # [K, N], the live rows on the free variables and the scale
     fixed: Array  # [n] bool
     value: Array  # [n], of the fixed ones, per unit of scale
     live: Array  # [K] bool
@@ -81,20 +82,18 @@ def factorise(
       fixed, value: [n]. active: [K] bool; diagonal: [K], at least 0.
     """
     value = jnp.where(fixed, value, 0.0)
-    reduced = _reduce(_reduce(hessian, fixed, value).T, fixed, value)
     few = jnp.where(active[:, None], _reduce(rows, fixed, value), 0.0)
     size = jnp.sum(few * few, axis=1)
     small = jnp.finfo(hessian.dtype).eps
     live = active & ((size > 1e4 * small**2) | (diagonal > 0))
-    weight = jnp.where(live & (diagonal == 0), 1.0, 0.0)
-    units = jnp.zeros(hessian.shape[0]).at[: fixed.shape[0]].set(jnp.where(fixed, 1.0, 0.0))
-    system = reduced + few.T @ (weight[:, None] * few)
-    system += jnp.diag((units + PROXIMAL * small).astype(hessian.dtype))
+    few = jnp.where(live[:, None], few, 0.0)
+    weight = jnp.where(live & (diagonal == 0), 1.0, 0.0).astype(hessian.dtype)
+    system = _reduced_hessian(hessian, fixed, value) + few.T @ (weight[:, None] * few)
     cholesky = jax.lax.linalg.cholesky(system, symmetrize_input=False)
     half = solve_triangular(cholesky, few.T, lower=True)
     slack = jnp.where(live, diagonal, 1.0) + 1e3 * small
     schur = jax.lax.linalg.cholesky(half.T @ half + jnp.diag(slack), symmetrize_input=False)
-    return Factors(hessian, rows, fixed, value, live, diagonal, weight, cholesky, half, schur)
+    return Factors(hessian, rows, few, fixed, value, live, diagonal, weight, cholesky, half, schur)
 
 
 def solve(factors: Factors, forces: Array, gaps: Array, refinements: int = 1) -> tuple:
@@ -133,6 +132,20 @@ def _reduce(matrix: Array, fixed: Array, value: Array) -> Array:
     return jnp.concatenate([free, matrix[:, n:] + (matrix[:, :n] @ value)[:, None]], axis=1)
 
 
+def _reduced_hessian(hessian: Array, fixed: Array, value: Array) -> Array:
+    """The Hessian of the free variables and the scale, 1 on the diagonal of the fixed ones."""
+    n, small = fixed.shape[0], jnp.finfo(hessian.dtype).eps
+    inner = jnp.where(fixed[:, None] | fixed, 0.0, hessian[:n, :n])
+    inner += jnp.diag(jnp.where(fixed, 1.0, 0.0) + PROXIMAL * small).astype(hessian.dtype)
+    if hessian.shape[0] == n:
+        return inner
+    owed = hessian[:n, n] + hessian[:n, :n] @ value
+    corner = hessian[n, n] + value @ (owed + hessian[:n, n]) + PROXIMAL * small
+    border = jnp.where(fixed, 0.0, owed)
+    top = jnp.concatenate([inner, border[:, None]], axis=1)
+    return jnp.concatenate([top, jnp.append(border, corner)[None]], axis=0)
+
+
 def _pull(factors: Factors, vector: Array) -> Array:
     """The transpose of :func:`_expand`: forces on the free variables and on the scale."""
     n = factors.fixed.shape[0]
@@ -157,8 +170,7 @@ def _solve_once(factors: Factors, forces: Array, gaps: Array) -> tuple[Array, Ar
     right = jnp.where(factors.fixed, 0.0, forces[:n])
     right = jnp.concatenate([right, forces[n:]]) - _pull(factors, factors.hessian @ known)
     gaps = jnp.where(factors.live, gaps - factors.rows @ known, 0.0)
-    few = _live_rows(factors)
-    right += few.T @ (factors.weight * gaps)
+    right += factors.few.T @ (factors.weight * gaps)
     middle = solve_triangular(factors.cholesky, right, lower=True)
     rest = gaps - factors.half.T @ middle
     lower = solve_triangular(factors.schur, rest, lower=True)
@@ -167,11 +179,6 @@ def _solve_once(factors: Factors, forces: Array, gaps: Array) -> tuple[Array, Ar
     return _expand(
         factors, solve_triangular(factors.cholesky, middle, lower=True, trans=1), own
     ), jnp.where(factors.live, multipliers, 0.0)
-
-
-def _live_rows(factors: Factors) -> Array:
-    few = _reduce(factors.rows, factors.fixed, factors.value)
-    return jnp.where(factors.live[:, None], few, 0.0)
 
 
 def _apply(factors: Factors, step: Array, multipliers: Array) -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,8 +23,6 @@ from lilith.quant.portfolio.mean_variance import (
 from lilith.quant.portfolio.risk_parity import risk_budgeting
 from lilith.quant.portfolio.solver import CONVERGED, INFEASIBLE, STATUS, UNBOUNDED
 from lilith.quant.tool_values import ToolError
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 class Request(NamedTuple):
@@ -383,19 +380,3 @@ METHODS: dict[str, Callable[[Request], Found]] = {
     "black_litterman": blend_views,
     "min_cvar": minimise_tail,
 }
-
-
-def checked_path(path: str) -> None:
-    """Raise a ToolError unless a picture can be written there."""
-    target = pathlib.Path(path)
-    if target.suffix.lower() not in PICTURES:
-        raise ToolError(
-            "bad_path",
-            "plot_path",
-            f"plot_path {path!r} does not end in {', '.join(PICTURES)}",
-            "name a picture file, such as frontier.png",
-        )
-    if not target.parent.is_dir():
-        raise ToolError(
-            "bad_path", "plot_path", f"the folder {target.parent} does not exist", "create it first"
-        )

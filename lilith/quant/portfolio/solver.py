@@ -73,7 +73,7 @@ def optimum(program: Program, safeguard: bool) -> Solution:
     def warm(turn: Array) -> tuple:
         # Under vmap both branches run, and the interior point has to know that it is not needed.
         point, sure, steps, impossible = interior_point(program, turn > 0, loose)
-        pieces, residual = pieces_of(program, point)
+        pieces, residual, _, _ = pieces_of(program, point)
         return point, pieces, jnp.where(sure, residual, jnp.inf), steps, impossible
 
     def attempt(state: tuple) -> tuple:
@@ -155,7 +155,7 @@ def _optimum_jvp(safeguard: bool, primals: tuple, tangents: tuple) -> tuple:
     (program,), (change,) = primals, tangents
     answer = optimum(program, safeguard)
     point = Point(answer.x * answer.scale, answer.scale, answer.multipliers, answer.turnover)
-    pieces, _ = pieces_of(program, point)
+    pieces, *_ = pieces_of(program, point)
     pieces = jax.tree.map(jax.lax.stop_gradient, pieces)
     _, (forces, gaps) = jax.jvp(lambda own: conditions(own, point, pieces), primals, (change,))
     step = correct(program, point, pieces, forces, gaps, 2)

@@ -10,8 +10,8 @@ from jax import Array
 
 from lilith.quant.precision import double_precision
 
-SMALL = 128  # up to here singular values are faster than a bisection
-_POINTS = 512  # of a section, for each of the two ends
+SMALL = 64  # up to here singular values are faster than a bisection
+_POINTS = 33  # of a section, for each of the two ends: 5 bits a pass
 
 
 @double_precision
@@ -35,7 +35,7 @@ def extreme_eigenvalues(matrix: Array) -> tuple[Array, Array]:
     """The least and the largest eigenvalue of a symmetric matrix, by tridiagonal multisection.
 
     The count of negative pivots of T - x is the number of eigenvalues below x (Sturm); every pass
-    counts at 512 points of both brackets at once.
+    counts at 33 points of both brackets at once.
     """
     n, dtype = matrix.shape[0], matrix.dtype
     _, diagonal, beside, _ = jax.lax.linalg.tridiagonal(matrix, lower=True)
@@ -53,13 +53,13 @@ def extreme_eigenvalues(matrix: Array) -> tuple[Array, Array]:
         shares = jnp.linspace(0, 1, _POINTS, dtype=dtype)
         points = brackets[:, :1] + (brackets[:, 1:] - brackets[:, :1]) * shares  # [2, points]
         begin = (jnp.ones_like(points), jnp.zeros(points.shape, jnp.int32), points)
-        (_, count, _), _ = jax.lax.scan(pivot, begin, (diagonal, squares))
+        (_, count, _), _ = jax.lax.scan(pivot, begin, (diagonal, squares), unroll=10)
         above = count >= jnp.array([[1], [n]])  # the least, and all, eigenvalues lie below
         first = jnp.clip(jnp.argmax(above, axis=1), 1, _POINTS - 1)
         ends = jnp.stack([first - 1, first], axis=1)
         return jnp.take_along_axis(points, ends, axis=1)
 
-    passes = 2 + jnp.finfo(dtype).nmant // 9
+    passes = 2 + jnp.finfo(dtype).nmant // 5
     brackets = jax.lax.fori_loop(0, passes, section, jnp.array([[low, high], [low, high]]))
     middle = brackets.mean(axis=1)
     return middle[0], middle[1]

@@ -9,7 +9,7 @@ import numpy as np
 from lilith.quant.portfolio import methods
 from lilith.quant.portfolio.frontier import efficient_frontier as frontier_of
 from lilith.quant.portfolio.frontier import plot
-from lilith.quant.portfolio.inputs import Moments, moments
+from lilith.quant.portfolio.inputs import Moments, checked_path, moments
 from lilith.quant.portfolio.limits import read_limits
 from lilith.quant.portfolio.methods import METHODS, Request
 from lilith.quant.portfolio.solver import CONVERGED, STATUS
@@ -247,7 +247,7 @@ def efficient_frontier(
             f"ratio over the risk-free rate {risk_free_rate:g}"
         )
     if plot_path is not None:
-        methods.checked_path(plot_path)
+        checked_path(plot_path)
         plot(
             found,
             plot_path,
