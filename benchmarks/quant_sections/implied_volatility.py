@@ -81,7 +81,7 @@ def _solvers() -> dict[str, Callable[[list[tuple]], list[float]]]:
         forward, kind = spot * math.exp((rate - dividend) * time), QuantLib.Option
         total = QuantLib.blackFormulaImpliedStdDevLiRS(
             kind.Call if is_call else kind.Put, strike, forward, price, math.exp(-rate * time),
-            0.0, None, 1.0, 1e-15, 1000,
+            0.0, QuantLib.nullDouble(), 1.0, 1e-15, 1000,
         )  # fmt: skip
         return total / math.sqrt(time)
 

@@ -199,6 +199,27 @@ def test_greeks_are_derivatives() -> None:
     assert values["gamma"] == pytest.approx(curvature, rel=1e-8)
 
 
+def test_gamma_where_there_is_no_equation_for_it() -> None:
+    """Touched and over, touched and European, expired, without volatility, invalid."""
+    for spot, time, volatility in (
+        (94, 0.5, 0.25),
+        (100, 0, 0.25),
+        (100, 0.5, 0.0),
+        (-1, 0.5, 0.25),
+    ):
+        values = barrier.greeks(
+            spot, 100, 95, time, 0.08, volatility, dividend=0.04, rebate=3.0, kind="down-out"
+        )
+        if spot < 0:
+            assert all(np.isnan(value) for value in values.values())
+        else:
+            assert values["gamma"] == 0
+    alive = barrier.greeks(94, 100, 95, 0.5, 0.08, 0.25, kind="down-in")
+    plain = black_scholes.greeks(94, 100, 0.5, 0.08, 0.25)
+    for name in barrier.GREEKS:
+        assert alive[name] == pytest.approx(plain[name], rel=1e-12), name
+
+
 def test_invalid_arguments() -> None:
     bad = [
         {name: value}

@@ -1,19 +1,15 @@
-"""Every example of docs/quant.md and docs/quant/ runs, in order, as a reader would type it."""
+"""Every example of docs/quant.md runs, in order, as a reader would type it."""
 
 import pathlib
 import re
 
-import pytest
-
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-PAGES = [DOCS / "quant.md", *sorted((DOCS / "quant").glob("*.md"))]
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "quant.md"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_examples_run(page, tmp_path, monkeypatch):
-    examples = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    assert examples, f"{page} has no example"
+def test_examples_run(tmp_path, monkeypatch):
+    examples = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(examples) > 20
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for i, example in enumerate(examples):
-        exec(compile(example, f"{page.name}, example {i + 1}", "exec"), names)
+        exec(compile(example, f"{PAGE.name}, example {i + 1}", "exec"), names)

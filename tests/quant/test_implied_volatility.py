@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from lilith.quant.options import black_scholes, double_double
 from lilith.quant.options import implied_volatility as implied
+from lilith.quant.options.normalised_black import out_of_the_money
+from lilith.quant.options.normalised_implied import black_total_volatility
 
 EPS = np.finfo(np.float64).eps
 # Options and their prices rounded to binary64, and the root for exactly that price to 17 digits,
@@ -72,6 +74,21 @@ def test_reference_cases(lilith_data) -> None:
 def test_random_options_are_solved_to_their_conditioning(near: bool) -> None:
     """At most 10 eps (1 + condition), the design's bound; it holds with 3 to spare."""
     assert worst_error(truth.random_options(150, 11 + near, near)) <= 5
+
+
+def test_three_steps_reach_the_root_from_everywhere() -> None:
+    """There and back in the normalised form: log-moneyness to -100, total volatility to 30."""
+    x, total = np.meshgrid(-np.append(0, np.geomspace(1e-9, 100, 120)), np.geomspace(1e-8, 30, 300))
+    with jax.enable_x64(True):
+        option = jax.jit(out_of_the_money)(x.ravel(), total.ravel())
+        value, complement = np.asarray(option.value), np.asarray(option.complement)
+        kept = (value > 1e-290) & (complement > 1e-14)
+        inverse = jax.jit(black_total_volatility)
+        found = inverse(x.ravel()[kept], value[kept], complement[kept])
+    condition = np.asarray(option.value_quotient)[kept] / total.ravel()[kept]
+    error = np.abs(np.asarray(found) / total.ravel()[kept] - 1)
+    assert kept.sum() > 15_000
+    assert (error / (1 + condition)).max() <= 6 * EPS
 
 
 def test_the_corners_of_the_range() -> None:

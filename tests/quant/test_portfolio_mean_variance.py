@@ -185,9 +185,9 @@ def test_the_sharpe_ratio_is_flat_in_the_covariance_only_through_the_portfolio()
     with jax.enable_x64(True):
         covariance, mean = jnp.asarray(COVARIANCE), jnp.asarray(MEAN)
         answer = maximum_sharpe(mean, covariance, risk_free_rate=RATE)
-        slope = quick_jit(jax.grad(lambda c: maximum_sharpe(mean, c, risk_free_rate=RATE).sharpe))(
-            covariance
-        )
+        slope = quick_jit(
+            jax.grad(lambda c: maximum_sharpe(mean, c, risk_free_rate=RATE, safeguard=False).sharpe)
+        )(covariance)
         w = answer.weights
         excess = mean @ w - RATE
         truth = -0.5 * excess / answer.volatility**3 * jnp.outer(w, w)
@@ -200,7 +200,9 @@ def test_weights_follow_bounds_that_bind_and_ignore_those_that_do_not() -> None:
 
         def weights(upper):
             limits = Limits(0.0, upper)
-            return maximum_sharpe(mean, covariance, risk_free_rate=RATE, limits=limits).weights
+            return maximum_sharpe(
+                mean, covariance, risk_free_rate=RATE, limits=limits, safeguard=False
+            ).weights
 
         slope = np.asarray(quick_jit(jax.jacrev(weights))(jnp.array([0.4, 0.9, 0.9, 0.9])))
         run, step = quick_jit(weights), 1e-6
@@ -210,8 +212,20 @@ def test_weights_follow_bounds_that_bind_and_ignore_those_that_do_not() -> None:
     np.testing.assert_array_equal(slope[:, 1:], 0)
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(lower=None)], ids=["long only", "free"])
-def test_the_frontier_rises_and_holds_its_corner_portfolios(limits: Limits) -> None:
+def test_a_fixed_weight_follows_its_bound_even_where_it_is_the_optimum_anyway() -> None:
+    with jax.enable_x64(True):
+
+        def weight(bound):
+            lower, upper = jnp.array([bound, 0, 0, 0]), jnp.array([bound, 1, 1, 1])
+            limits = Limits(lower, upper)
+            return minimum_variance(jnp.eye(4), limits=limits, safeguard=False).weights[0]
+
+        slope = quick_jit(jax.grad(weight))(0.25)
+    assert float(slope) == 1.0
+
+
+def test_the_frontier_rises_and_holds_its_corner_portfolios() -> None:
+    limits = Limits()
     found = efficient_frontier(MEAN, COVARIANCE, points=9, risk_free_rate=RATE, limits=limits)
     points = found.portfolios
     assert (points.status == 0).all()
@@ -224,5 +238,4 @@ def test_the_frontier_rises_and_holds_its_corner_portfolios(limits: Limits) -> N
     assert found.tangency.sharpe >= points.sharpe.max()
     inner = target_return(MEAN, COVARIANCE, found.targets[4], limits=limits)
     np.testing.assert_allclose(points.weights[4], inner.weights, atol=1e-12)
-    if limits.lower is not None:
-        np.testing.assert_allclose(points.weights[-1], [0, 0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(points.weights[-1], [0, 0, 0, 1], atol=1e-12)

@@ -215,7 +215,8 @@ def test_second_derivatives_through_the_optimum() -> None:
         p, aim = jnp.asarray(p), jnp.arange(N) * 1.0
 
         def value(q):
-            return quadratic_program(p, q, Limits(0.05, 0.4)).x @ jnp.sin(aim * (1 + q))
+            x = quadratic_program(p, q, Limits(0.05, 0.4), safeguard=False).x
+            return x @ jnp.sin(aim * (1 + q))
 
         hessian = quick_jit(jax.hessian(value))(-jnp.asarray(mean))
         slope = quick_jit(jax.grad(value))

@@ -37,7 +37,12 @@ CASES = [  # function, truth, points, eps allowed
     (special.log_ndtr, log_normal, np.concatenate([spread(-60, 0), spread(0, 12)]), 5),
     (special.hazard, lambda x: mpmath.npdf(x) / mpmath.ncdf(x), spread(-40, 12), 4),
     (special.log1p, mpmath.log1p, np.concatenate([spread(-0.99, 3), TINY]), 2),
-    (lambda x: special.log_ratio(x, 1.0), mpmath.log, np.exp(spread(-3, 3)), 3),
+    (
+        lambda x: special.log_ratio(x, 3.0),
+        lambda x: mpmath.log(x / 3),
+        3 * np.concatenate([np.exp(spread(-3, 3)), 1 + 1e-3 * TINY]),
+        3,
+    ),
 ]
 NAMES = ("erfcx", "norm_pdf", "ndtr", "log_ndtr", "hazard", "log1p", "log_ratio")
 

@@ -77,9 +77,10 @@ def greeks(
     rebate: ArrayLike = 0.0,
     kind: str = "down-out",
 ) -> dict[str, jax.Array]:
-    """Price, delta, gamma, theta, vega and rho, by automatic differentiation of :func:`price`.
+    """Price, delta, gamma, theta, vega and rho; arguments, units and errors as for :func:`price`.
 
-    Arguments, units and errors are those of :func:`price`; theta is per year of calendar time.
+    By automatic differentiation of :func:`price`; gamma from these by the Black-Scholes equation,
+    which every living option satisfies. Theta is per year of calendar time.
     """
     option = _option(spot, strike, level, time, rate, volatility, dividend, rebate, is_call)
 
@@ -88,24 +89,31 @@ def greeks(
         return price(*first, dividend=dividend, rebate=rebate, is_call=option.is_call, kind=kind)
 
     numbers = option[:-1]
-    directions = jnp.eye(len(numbers))[jnp.array([0, 3, 5, 4])]  # spot, time, volatility, rate
+    directions = jnp.eye(len(numbers), dtype=option.spot.dtype)[jnp.array([0, 3, 5, 4])]
 
-    def slopes(spot: jax.Array) -> jax.Array:
-        def along(direction: jax.Array) -> jax.Array:
-            tangents = tuple(own * jnp.ones_like(spot) for own in direction)
-            return jax.jvp(value, (spot, *numbers[1:]), tangents)[1]
+    def along(direction: jax.Array) -> jax.Array:
+        tangents = tuple(own * jnp.ones_like(option.spot) for own in direction)
+        return jax.jvp(value, numbers, tangents)[1]
 
-        return jax.vmap(along)(directions.astype(spot.dtype))
+    own = value(*numbers)
+    delta, by_time, vega, rho = jax.vmap(along)(directions)
+    carried = option.rate * own - (option.rate - option.dividend) * option.spot * delta
+    variance = (option.spot * option.volatility) ** 2
+    touched = _touched(option, kind.startswith("down"))
+    curved = (variance > 0) & (option.time > 0) & jnp.isfinite(variance)
+    curved = curved & ~(touched & kind.endswith("out"))
+    gamma = jnp.where(curved, 2 * (by_time + carried) / jnp.where(curved, variance, 1.0), 0.0)
+    found = dict(zip(GREEKS, (own, delta, gamma, -by_time, vega, rho)))
+    return {name: jnp.where(jnp.isnan(own), jnp.nan, one) for name, one in found.items()}
 
-    first, by_spot = jax.jvp(slopes, (option.spot,), (jnp.ones_like(option.spot),))
-    names = ("delta", "theta", "vega", "rho")
-    found = dict(zip(names, first))
-    return {
-        "price": value(*numbers),
-        "gamma": by_spot[0],
-        **found,
-        "theta": -found["theta"],
-    }
+
+def _unreachable(option: Option, down: bool) -> jax.Array:
+    return (option.level == 0) if down else jnp.isinf(option.level) | (option.spot == 0)
+
+
+def _touched(option: Option, down: bool) -> jax.Array:
+    beyond = (option.spot <= option.level) if down else (option.spot >= option.level)
+    return ~_unreachable(option, down) & beyond
 
 
 def _option(*arguments: ArrayLike) -> Option:
@@ -116,10 +124,8 @@ def _option(*arguments: ArrayLike) -> Option:
 
 def _price(option: Option, down: bool, out: bool) -> jax.Array:
     """The formula, and around it the cases that it can not take."""
-    spot, level = option.spot, option.level
-    parts = option.terms()
-    unreachable = (level == 0) if down else jnp.isinf(level) | (spot == 0)
-    touched = ~unreachable & ((spot <= level) if down else (spot >= level))
+    level, parts = option.level, option.terms()
+    unreachable, touched = _unreachable(option, down), _touched(option, down)
     # Below this powers in the formula would overflow: the spot moves without noise.
     still = parts.total < (1e-60 if parts.total.dtype == jnp.float64 else 1e-9)
     plain = unreachable | touched | still

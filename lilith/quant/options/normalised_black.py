@@ -153,9 +153,12 @@ def valuation(
     some, below = total > 0, x < 0
     distance = jnp.minimum(jnp.abs(x), special.FAR)
     own = out_of_the_money(-distance, jnp.where(some, jnp.minimum(total, _LARGEST_TOTAL), 1.0))
-    density_low = own.density * jnp.exp(-distance)  # A n(d1) = B n(d2)
+    larger = jnp.where(below, cash, share)
+    smaller = jnp.where(below, share, cash)
+    ratio = jnp.where(larger > 0, smaller / jnp.where(larger > 0, larger, 1.0), 1.0)
+    density_low = own.density * ratio  # A n(d1) = B n(d2)
     lower = density_low * own.mills_low
-    time_value = jnp.where(below, share, cash) * jnp.where(some, own.value, 0.0)
+    time_value = smaller * jnp.where(some, own.value, 0.0)
     # Out of the money the leg that is received is worth `upper` of itself, in it 1 - `lower`.
     at_strike = jnp.where(x == 0, 0.5, 0.0)
     upper, lower = (jnp.where(some, value, at_strike) for value in (own.upper, lower))
