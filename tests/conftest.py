@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -14,6 +15,22 @@ jax.config.update("jax_num_cpu_devices", 8)
 CACHE = pathlib.Path(__file__).resolve().parent.parent / ".cache" / "jax-tests"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+MAPPINGS = pathlib.Path("/proc/self/maps")
+MOST_MAPPINGS = 15_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_compiled_programs() -> Iterator[None]:
+    """Let compiled programs go, now and then, after a module.
+
+    Each holds half a dozen mappings of memory or more, and Linux gives a process 65,530: the whole
+    suite compiles enough to reach that, and the next compilation then ends in a segmentation fault.
+    """
+    yield
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

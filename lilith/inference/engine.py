@@ -102,9 +102,7 @@ class Engine:
                 last_BD, cache = _repeat(last_BD, cache, copies, self.rules)
             padded = len(last_BD)
             repeated = [row for row in prompts for _ in range(copies)]
-            history = np.zeros((padded, cache.capacity), np.int32)
-            for own, row in zip(history, repeated):
-                own[: len(row)] = row
+            history = sampler.left_align(repeated, padded, cache.capacity)
             controls = jax.tree.map(partial(_pad_rows, rows=padded), controls)
             state, log_prob_B = sampler.start(
                 self.params, last_BD, cache, history, controls, vocab=self.vocab, **self._static
@@ -181,9 +179,7 @@ class Engine:
                 group = list(continuations[i : i + rows])
                 count = _power_of_two(len(group), 1)
                 # Rows that only fill the mesh are repeated too, after those of the prompt.
-                tokens = np.zeros((count * len(last_BD), width), np.int32)
-                for own, row in zip(tokens, group):
-                    own[: len(row)] = row
+                tokens = sampler.left_align(group, count * len(last_BD), width)
                 repeated = _repeat(last_BD, cache, count, self.rules)
                 scored = np.asarray(_score(self.params, tokens, *repeated, **self._static))
                 found += [own[: len(row)] for own, row in zip(scored, group)]
@@ -214,8 +210,7 @@ class Engine:
         held = 0 if prefix is None else _common(prefix.tokens, rows[0][:-1])
         longest = max(map(len, rows))
         pieces = _pieces(longest - held)
-        capacity = max(held + sum(pieces), longest + reserve + 1)
-        capacity = _round_capacity(capacity)
+        capacity = _round_capacity(max(held + sum(pieces), longest + reserve + 1))
         batch = self._round_rows(len(rows))
         if prefix is None:
             cache = _empty_cache(self.params, batch, capacity, **self._static)
@@ -224,11 +219,9 @@ class Engine:
         last_BD = jnp.zeros((batch, self.config.d_model), self.config.compute_dtype)
         start = held
         for width in pieces:
-            tokens = np.zeros((batch, width), np.int32)
-            counts = np.zeros((batch,), np.int32)
-            for i, row in enumerate(rows):
-                piece = row[start : start + width]
-                tokens[i, : len(piece)], counts[i] = piece, len(piece)
+            parts = [row[start : start + width] for row in rows]
+            tokens = sampler.left_align(parts, batch, width)
+            counts = _pad_rows(np.array([len(part) for part in parts], np.int32), batch, fill=0)
             last_BD, cache = sampler.read_prompts(
                 self.params, tokens, counts, cache, last_BD, **self._static
             )

@@ -6,6 +6,7 @@ padding and how the work is cut into calls change nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -74,10 +75,15 @@ def pad_prompts(prompts: list[list[int]], *, rows: int | None = None, bucket: in
     padded = prompts + [prompts[-1]] * ((rows or len(prompts)) - len(prompts))
     lengths = np.array([len(prompt) for prompt in padded], np.int32)
     width = -(-int(lengths.max()) // bucket) * bucket
-    tokens = np.zeros((len(padded), width), np.int32)
-    for row, prompt in zip(tokens, padded):
-        row[: len(prompt)] = prompt
-    return tokens, lengths
+    return left_align(padded, len(padded), width), lengths
+
+
+def left_align(rows: Iterable[Sequence[int]], count: int, width: int) -> np.ndarray:
+    """Rows of ids in one int32 array [count, width], zeros after and below them."""
+    tokens = np.zeros((count, width), np.int32)
+    for own, row in zip(tokens, rows):
+        own[: len(row)] = row
+    return tokens
 
 
 @partial(jax.jit, static_argnames=("config", "new_tokens", "vocab", "rules"))

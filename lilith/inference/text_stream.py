@@ -28,8 +28,7 @@ class TextStream:
     ) -> None:
         self._tokenizer = tokenizer
         self._stop, self._hidden = tuple(stop), frozenset(hidden)
-        self._ids = list(context)
-        self._bytes = len(tokenizer.decode_bytes(self._ids))
+        self._last = list(context[-1:])  # only it decides how what follows is written
         # An incomplete character waits for its other bytes.
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._given = 0  # characters handed out
@@ -40,10 +39,11 @@ class TextStream:
         """Add ids; the text that is certain now and was not before."""
         if self.stopped:
             return ""
-        self._ids += [index for index in ids if index not in self._hidden]
-        data = self._tokenizer.decode_bytes(self._ids)
-        self.text += self._decoder.decode(data[self._bytes :])
-        self._bytes = len(data)
+        new = [index for index in ids if index not in self._hidden]
+        known = len(self._tokenizer.decode_bytes(self._last))
+        data = self._tokenizer.decode_bytes([*self._last, *new])
+        self.text += self._decoder.decode(data[known:])
+        self._last = new[-1:] or self._last
         return self._advance(certain=False)
 
     def finish(self) -> str:
@@ -54,7 +54,8 @@ class TextStream:
         return self._advance(certain=True)
 
     def _advance(self, certain: bool) -> str:
-        ends = [at for stop in self._stop if (at := self.text.find(stop)) >= 0]
+        # What was handed out holds no beginning of a stop string: that would be held back.
+        ends = [at for stop in self._stop if (at := self.text.find(stop, self._given)) >= 0]
         if ends:
             self.text, self.stopped = self.text[: min(ends)], True
         held = 0 if certain or self.stopped else self._held()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
-from flax import traverse_util
 from jax.sharding import Mesh
 
 from lilith.config import ExperimentConfig, ModelConfig
@@ -20,7 +19,8 @@ from lilith.interop.huggingface_config import read_json
 from lilith.interop.huggingface_tokenizer import read_chat_template
 from lilith.interop.safetensors_folder import PICKLES, refusal_of_pickle
 from lilith.interop.weights import Extras, ImportFailed
-from lilith.model.params import Params, abstract_params, count_params, flatten
+from lilith.model.layered import unstack_layers
+from lilith.model.params import Params, abstract_params, count_params
 from lilith.paths import use_compilation_cache
 from lilith.sharding import DEFAULT_RULES, ShardingRules
 from lilith.tokenizer import Tokenizer, load_tokenizer
@@ -249,21 +249,7 @@ def _load_own(
         files=(pathlib.Path(os.fspath(found.directory)),),
     )
     stacked = load_params(found.directory, abstract_params(config, mesh, rules))
-    return _take_layers_apart(stacked, config.layers), config, tokenizer, info
-
-
-def _take_layers_apart(params: Params, layers: int) -> Params:
-    """``layers`` as a tuple of one dict a layer; each stacked array is freed once it is cut up."""
-    stacked = flatten(params.pop("layers"))
-    each: list[dict[str, jax.Array]] = [{} for _ in range(layers)]
-    for path in list(stacked):
-        leaf = stacked.pop(path)
-        for i, layer in enumerate(each):
-            layer[path] = jax.lax.index_in_dim(leaf, i, keepdims=False)
-        jax.block_until_ready([layer[path] for layer in each])
-        leaf.delete()
-    params["layers"] = tuple(traverse_util.unflatten_dict(layer, sep="/") for layer in each)
-    return params
+    return unstack_layers(stacked, release=True), config, tokenizer, info
 
 
 def _platform(mesh: Mesh | None) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
-from lilith.model.params import Params
+from lilith.model.params import Params, flatten
 
 _FUSED: dict[str, dict[str, tuple[str, ...]]] = {
     "attention": {"qkv": ("q", "k", "v"), "qkv_bias": ("q_bias", "k_bias", "v_bias")},
@@ -19,14 +20,24 @@ _FUSED: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def unstack_layers(params: Params) -> Params:
-    """``params`` with ``layers`` as a tuple of one dict per layer; as they are if they are so."""
-    layers = params["layers"]
-    if not isinstance(layers, dict):
+def unstack_layers(params: Params, *, release: bool = False) -> Params:
+    """``params`` with ``layers`` as a tuple of one dict per layer; as they are if they are so.
+
+    Args:
+      release: delete each stacked array once it is cut up, so that no second copy is held.
+    """
+    if not isinstance(params["layers"], dict):
         return params
-    count = layers["attention_norm"].shape[0]
-    each = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(count))
-    return {**params, "layers": each}
+    stacked = flatten(params["layers"])
+    each: list[dict[str, jax.Array]] = [{} for _ in range(len(stacked["attention_norm"]))]
+    for path, leaf in stacked.items():
+        for i, layer in enumerate(each):
+            layer[path] = jax.lax.index_in_dim(leaf, i, keepdims=False)
+        if release:
+            jax.block_until_ready([layer[path] for layer in each])
+            leaf.delete()
+    layers = tuple(traverse_util.unflatten_dict(layer, sep="/") for layer in each)
+    return {**params, "layers": layers}
 
 
 def fuse_layers(params: Params) -> Params:

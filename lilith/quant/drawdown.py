@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lilith.quant.precision import double_precision
-from lilith.quant.statistics import safe_sqrt
+from lilith.quant.special import safe_sqrt
 
 
 class MaximumDrawdown(NamedTuple):

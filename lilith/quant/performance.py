@@ -15,14 +15,13 @@ import jax.numpy as jnp
 
 from lilith.quant.drawdown import cumulative_return, maximum_drawdown
 from lilith.quant.precision import double_precision
-from lilith.quant.special import log1p
+from lilith.quant.special import log1p, safe_sqrt
 from lilith.quant.statistics import (
     Scalar,
     deviations,
     mean,
     quantile,
     safe_divide,
-    safe_sqrt,
     standard_deviation,
 )
 

@@ -48,7 +48,8 @@ def double_precision(
             return compiled(*args, **kwargs)
         dtype = precision(leaves)
         inside = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
-        with jax.enable_x64(True):
+        # Values inside another function's trace are computed now and become its constants.
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
             args, own = jax.tree.map(lambda leaf: _to_array(leaf, dtype), values, is_leaf=_is_list)
             result = alone(*args, **{**kwargs, **own})
         return result if inside or dtype == np.float32 else jax.tree.map(_to_numpy, result)

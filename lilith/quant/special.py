@@ -216,6 +216,12 @@ def _log_ratio_jvp(primals, tangents):
     return log_ratio(a, b), _over(da, floating(a)) - _over(db, floating(b))
 
 
+def safe_sqrt(value: jax.Array) -> jax.Array:
+    """The square root; 0, with derivative 0 instead of infinity, at 0 and below. NaN stays NaN."""
+    positive = value > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), value * 0)
+
+
 def _over(change: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.where(value != 0, change / jnp.where(value != 0, value, 1.0), 0.0)
 

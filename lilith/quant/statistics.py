@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaincc
 
 from lilith.quant.precision import double_precision
+from lilith.quant.special import safe_sqrt
 
 Scalar = float | jax.Array  # a parameter that broadcasts against the results
 
@@ -53,12 +54,6 @@ def _unit_deviations(data: jax.Array) -> tuple[jax.Array, jax.Array]:
     own = deviations(data)
     rounding = jnp.finfo(data.dtype).eps * jnp.max(jnp.abs(data), axis=-1)
     return own / _scale(own)[..., None], jnp.max(jnp.abs(own), axis=-1) <= rounding
-
-
-def safe_sqrt(value: jax.Array) -> jax.Array:
-    """Square root whose gradient at 0 is 0 instead of infinite."""
-    positive = value > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), value * 0)
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:

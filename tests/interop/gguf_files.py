@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import struct
 from typing import Any
 
 import gguf
 import numpy as np
-import pytest
 import tokenizers
 from golden_cases import random_params
 from interop_models import MODELS
@@ -19,7 +17,6 @@ from tokenizers import models, pre_tokenizers, trainers
 from lilith.interop.gguf import write_gguf
 from lilith.interop.gguf_header import open_file, read_header
 from lilith.interop.gguf_metadata import Metadata
-from lilith.interop.hub import place_of
 from lilith.tokenizer import ByteTokenizer
 
 SCALARS = {"B": 0, "b": 1, "H": 2, "h": 3, "I": 4, "i": 5, "f": 6, "?": 7, "Q": 10, "q": 11,
@@ -125,12 +122,3 @@ def rewrite(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def smollm_file() -> pathlib.Path:
-    """SmolLM2-135M-Instruct as GGUF: where LILITH_SMOLLM2 says, or in the user's cache."""
-    named = os.environ.get("LILITH_SMOLLM2")
-    path = pathlib.Path(named) if named else place_of("smollm2-135m-instruct")
-    if path is None or not path.is_file():
-        pytest.skip("no SmolLM2 here: set LILITH_SMOLLM2 to its GGUF, or load it once by its name")
-    return path

@@ -9,7 +9,7 @@ import pytest
 import sentencepiece
 import tokenizers
 from gguf.constants import GGUFValueType, TokenType
-from gguf_files import CODE, SPECIAL, bpe_content, metadata_of, smollm_file
+from gguf_files import CODE, SPECIAL, bpe_content, metadata_of
 from interop_models import texts
 from sentencepiece import sentencepiece_model_pb2
 
@@ -344,9 +344,9 @@ def test_the_types_of_tokens(tmp_path, bpe, sentence_piece):
     assert types.count(TokenType.BYTE) == 256
 
 
-def test_the_tokenizer_of_smollm2():
-    path = smollm_file()
-    tokenizer, stops, add_bos = read_tokenizer(read_header(open_file(path), str(path)).metadata)
+def test_the_tokenizer_of_smollm2(smollm2):
+    header = read_header(open_file(smollm2), str(smollm2))
+    tokenizer, stops, add_bos = read_tokenizer(header.metadata)
     assert (tokenizer.vocab_size, stops, add_bos) == (49_152, (0, 2), False)
     assert tokenizer.encode("Hello world 2024") == [19556, 905, 216, 34, 32, 34, 36]
     ids = tokenizer.encode("<|im_start|>user", allow_special=True)

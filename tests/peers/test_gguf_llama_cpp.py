@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from gguf_files import CODE, bpe_content, rewrite, smollm_file
+from gguf_files import CODE, bpe_content, rewrite
 from golden_cases import lilith_logits, random_params, random_tokens
 from interop_models import MODELS, texts
 
@@ -153,9 +153,8 @@ def test_tokens_of_liliths_own_tokenizers(tmp_path, kind):
 
 
 @pytest.fixture(scope="module")
-def smollm():
-    path = smollm_file()
-    return path, *load_gguf(path, layered=False)
+def smollm(smollm2):
+    return smollm2, *load_gguf(smollm2, layered=False)
 
 
 def test_smollm2_tokens(smollm):

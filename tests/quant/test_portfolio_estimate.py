@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import mpmath as mp
@@ -108,6 +110,12 @@ def test_an_offset_does_not_cost_digits() -> None:
     draw = np.random.default_rng(0).integers(-8, 9, size=(50, 3)) * 2.0**-10
     plain, moved = covariance(draw), covariance(draw + 2.0**20)
     np.testing.assert_allclose(moved, plain, rtol=1e-12)
+
+
+def test_means_of_offset_data_are_right_to_the_last_digit() -> None:
+    draw = 1e6 + np.random.default_rng(1).normal(size=(301, 40))
+    truth = np.array([math.fsum(column) / 301 for column in draw.T])
+    assert np.abs(expected_returns(draw) - truth).max() <= np.spacing(1e6)
 
 
 def test_exponential_weights_halve_and_are_unbiased() -> None:

@@ -118,6 +118,13 @@ def test_gradients_forward_and_reverse_are_those_of_differences() -> None:
     np.testing.assert_allclose(float(forward), float(exact), rtol=1e-12)
 
 
+def test_constants_inside_another_jit_are_computed_in_float64_on_the_spot() -> None:
+    _, covariance = market(N, 0)
+    truth = equal_risk_contribution(covariance).weights
+    inside = jax.jit(lambda x: x * equal_risk_contribution(covariance).weights)(1.0)
+    np.testing.assert_allclose(inside, truth, rtol=1e-6)
+
+
 def _paper(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Recursive bisection as López de Prado writes it, with lists."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from portfolio_cases import COVARIANCE, MEAN, RATE
 
+from lilith.quant.portfolio import black_litterman, mean_variance_utility
 from lilith.quant.portfolio.tools import efficient_frontier, portfolio_optimize
 
 DRAW = np.random.default_rng(7)
@@ -126,6 +127,17 @@ def test_black_litterman_starts_from_the_market_when_it_is_given() -> None:
     np.testing.assert_allclose(result["prior_returns"], prior, rtol=1e-14)
     halfway = prior + COVARIANCE[:, 3] / COVARIANCE[3, 3] / 2 * (0.05 - prior[3])
     np.testing.assert_allclose(result["posterior_returns"], halfway, rtol=1e-13)
+
+
+def test_tau_reaches_the_posterior_covariance() -> None:
+    views, values = [[0, 0, 1, -1]], [0.05]
+    answer = portfolio_optimize(
+        method="black_litterman", views=views, view_returns=values, tau=0.4, **GIVEN
+    )
+    posterior = black_litterman(COVARIANCE, MEAN, views, values, tau=0.4)
+    truth = mean_variance_utility(posterior.expected_returns, posterior.covariance, 1.0)
+    np.testing.assert_allclose(answer["result"]["weights"], truth.weights, atol=1e-13)
+    np.testing.assert_allclose(answer["result"]["volatility"], truth.volatility, rtol=1e-12)
 
 
 def test_min_cvar_is_the_tails_mean() -> None:

@@ -39,7 +39,7 @@ def table(**changes) -> dict:
     )
     columns = {
         "strike": strike.tolist(), "maturity": maturity.tolist(), "price": price.tolist(),
-        "type": ["call" if call else "put" for call in calls],
+        "option_type": ["call" if call else "put" for call in calls],
     }  # fmt: skip
     for name, (row, value) in changes.items():
         columns[name][row] = value
@@ -85,7 +85,7 @@ def test_interpolation(surface) -> None:
 
 def test_rows_forwards_and_volatilities_are_the_same_surface(surface) -> None:
     columns = table()
-    del columns["price"], columns["type"]
+    del columns["price"], columns["option_type"]
     maturity = np.array(columns["maturity"])
     columns["volatility"] = surface.quotes.volatility.tolist()
     columns["forward"] = (SPOT * np.exp((RATE - DIVIDEND) * maturity)).tolist()
@@ -105,7 +105,7 @@ def test_rows_forwards_and_volatilities_are_the_same_surface(surface) -> None:
         ({"price": (3, float("nan"))}, "out_of_range", "row 3: price is nan"),
         ({"strike": (2, -1.0)}, "out_of_range", "row 2: strike is -1.0"),
         ({"maturity": (0, 0.0)}, "out_of_range", "row 0: maturity is 0.0"),
-        ({"type": (4, "Call")}, "unknown_choice", "row 4: type is 'Call'"),
+        ({"option_type": (4, "Call")}, "unknown_choice", "row 4: option_type is 'Call'"),
         ({"price": (12, DEAR)}, "crossed_quotes", "rows .*12.* at maturity 0.5"),
         ({"maturity": (0, 0.2)}, "too_few_quotes", "maturity 0.2 has 1 different"),
     ],
@@ -118,7 +118,8 @@ def test_bad_quotes_are_named_by_row(changes, code, words) -> None:
 
 
 def test_bad_tables_are_refused() -> None:
-    for drop, words in (("strike", "no column 'strike'"), ("type", "no column 'type'"),
+    for drop, words in (("strike", "no column 'strike'"),
+                        ("option_type", "no column 'option_type'"),
                         ("price", "neither of the columns")):  # fmt: skip
         columns = table()
         del columns[drop]
@@ -181,7 +182,7 @@ def test_butterfly_is_the_density() -> None:
 
 def test_calendar_arbitrage_is_found() -> None:
     columns = table()
-    del columns["price"], columns["type"]
+    del columns["price"], columns["option_type"]
     volatility = np.concatenate([volatility_of(STRIKES, each) for each in MATURITIES])
     volatility[9:18] *= 0.6  # half a year now holds less variance than a quarter
     found = VolatilitySurface.from_quotes({**columns, "volatility": volatility.tolist()}, spot=SPOT)

@@ -60,8 +60,8 @@ def test_monte_carlo_seed_and_few_paths() -> None:
         (monte_carlo_option, {"seed": 2**64}, "out_of_range", "seed", str(2**64)),
         (monte_carlo_option, {"path": 5}, "unknown_argument", "path", "path"),
         (american_option, {"spot": float("inf")}, "not_finite", "spot", "inf"),
-        (american_option, {"rate": -0.05, "dividend": -0.06, "type": "put"}, "double_boundary",
-         "method", "-0.06"),
+        (american_option, {"rate": -0.05, "dividend": -0.06, "option_type": "put"},
+         "double_boundary", "method", "-0.06"),
         (american_option, {"method": "binomial_crr", "volatility": 0.001, "steps": 5},
          "probability_outside", "steps", "5 steps"),
         (american_option, {"method": "leisen_reimer", "volatility": 0.0}, "out_of_range",
@@ -106,7 +106,7 @@ def test_asian_option() -> None:
     ):
         answer = asian_option(*POINT, fixings=fixings, average=average)
         assert answer["result"]["price"] == form(*POINT)
-    answer = asian_option(*POINT, fixings=12, type="put")
+    answer = asian_option(*POINT, fixings=12, option_type="put")
     assert answer["result"]["price"] == asian.arithmetic_discrete(*POINT, is_call=False, fixings=12)
     assert answer["conventions"]["average"] == "at i time / 12, i = 1..12"
     geometric = asian_option(*POINT, fixings=12, average="geometric")

@@ -1,0 +1,1 @@
+"""Options: closed forms and implied volatility; trees, Monte Carlo, Heston, SABR, surfaces."""

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lilith.quant.options.shapes import broadcast_options, map_options, safe_sqrt
+from lilith.quant.options.shapes import broadcast_options, check_counts, map_options
 from lilith.quant.precision import double_precision
-from lilith.quant.special import ndtr
+from lilith.quant.special import ndtr, safe_sqrt
 
 WIDTH = 9.5  # standard deviations of the log of the spot that the grid covers on either side
 FINENESS = 2.4  # grid points in a standard deviation of one step's log return
@@ -53,7 +53,7 @@ def arithmetic_discrete(
       prices, accurate to about 1e-12 of the spot; NaN for a spot <= 0, a negative time or
       volatility. At time or volatility 0 the average is certain.
     """
-    _check_count("fixings", fixings)
+    check_counts(fixings=(fixings, 1))
     weights = np.ones(fixings + 1)
     weights[0] = 0.0
     return _average_option(
@@ -108,7 +108,7 @@ def geometric_discrete(
     volatility^2 time (n + 1) (2 n + 1) / (6 n^2), m = (rate - dividend - volatility^2 / 2) time
     (Kemna and Vorst, 1990).
     """
-    _check_count("fixings", fixings)
+    check_counts(fixings=(fixings, 1))
     mean = (fixings + 1) / (2 * fixings)
     variance = (fixings + 1) * (2 * fixings + 1) / (6 * fixings**2)
     return _lognormal(
@@ -131,11 +131,6 @@ def geometric_continuous(
     return _lognormal(
         broadcast_options(spot, strike, time, rate, volatility, dividend, is_call), 0.5, 1.0 / 3.0
     )
-
-
-def _check_count(name: str, count: int) -> None:
-    if count < 1:
-        raise ValueError(f"{name} is {count}; it must be at least 1")
 
 
 def _lognormal(options: tuple[Any, ...], mean: float, variance: float) -> Any:

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from lilith.quant.options.monte_carlo import random_key
-from lilith.quant.options.shapes import broadcast_options, map_options, safe_sqrt
+from lilith.quant.options.shapes import broadcast_options, check_counts, map_options
 from lilith.quant.precision import double_precision
+from lilith.quant.special import safe_sqrt
 
 DEGREE = 3  # of the polynomials: four functions with the constant
 RIDGE = (
@@ -71,9 +72,7 @@ def price(
     Raises:
       ValueError: fewer than one date or 100 paths, or a bad seed.
     """
-    for name, count, least in (("exercise_dates", exercise_dates, 1), ("paths", paths, 100)):
-        if count < least:
-            raise ValueError(f"{name} is {count}; it must be at least {least}")
+    check_counts(exercise_dates=(exercise_dates, 1), paths=(paths, 100))
     options = (spot, strike, time, rate, volatility, dividend, is_call)
     return estimate(options, random_key(seed), dates=exercise_dates, pairs=(paths + 1) // 2)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lilith.quant.options.shapes import broadcast_options
+from lilith.quant.options.shapes import broadcast_options, check_choice
 from lilith.quant.precision import double_precision
 from lilith.quant.special import ndtr
 
@@ -47,8 +47,7 @@ def price(
     Raises:
       ValueError: an unknown kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    check_choice("kind", kind, KINDS)
     spot, strike, time, rate, volatility, dividend, is_call = broadcast_options(
         spot, strike, time, rate, volatility, dividend, is_call
     )

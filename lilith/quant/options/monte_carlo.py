@@ -21,8 +21,14 @@ import scipy.stats
 from lilith.quant.options import barrier as barrier_form
 from lilith.quant.options import lookback as lookback_form
 from lilith.quant.options import payoffs
-from lilith.quant.options.shapes import broadcast_options, map_options, safe_sqrt
+from lilith.quant.options.shapes import (
+    broadcast_options,
+    check_choice,
+    check_counts,
+    map_options,
+)
 from lilith.quant.precision import double_precision
+from lilith.quant.special import safe_sqrt
 
 SAMPLINGS = ("pseudo", "antithetic", "sobol")
 BLOCK = 2**17  # samples simulated at once, which bounds the memory
@@ -116,7 +122,7 @@ def asian_option(
     The arithmetic one is controlled by the geometric one's closed form (Kemna and Vorst, 1990).
     Other arguments as for ``european``.
     """
-    _check_choice("average", average, payoffs.AVERAGES)
+    check_choice("average", average, payoffs.AVERAGES)
     options = (spot, strike, time, rate, volatility, dividend, spot, is_call)
     chosen = (paths, seed, sampling, control_variate, replicates)
     return _estimate(payoffs.Asian(average), fixings, options, chosen)
@@ -151,7 +157,7 @@ def barrier(
 
     Other arguments as for ``european``.
     """
-    _check_choice("kind", kind, barrier_form.KINDS)
+    check_choice("kind", kind, barrier_form.KINDS)
     options = (spot, strike, time, rate, volatility, dividend, level, is_call)
     chosen = (paths, seed, sampling, control_variate, replicates)
     return _estimate(payoffs.Barrier(kind, continuous), steps, options, chosen)
@@ -186,7 +192,7 @@ def lookback(
 
     Other arguments as for ``european``.
     """
-    _check_choice("kind", kind, lookback_form.KINDS)
+    check_choice("kind", kind, lookback_form.KINDS)
     options = (spot, strike, time, rate, volatility, dividend, spot, is_call)
     chosen = (paths, seed, sampling, control_variate, replicates)
     return _estimate(payoffs.Lookback(kind, continuous), steps, options, chosen)
@@ -206,11 +212,6 @@ def _check_seed(seed: Any) -> None:
         raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2^64 - 1")
 
 
-def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} is {given!r}; it must be one of {', '.join(choices)}")
-
-
 def _estimate(
     payoff: payoffs.Payoff,
     steps: int,
@@ -218,12 +219,9 @@ def _estimate(
     chosen: tuple[int, Any, str, bool, int],
 ) -> Estimate:
     paths, seed, sampling, control_variate, replicates = chosen
-    _check_choice("sampling", sampling, SAMPLINGS)
+    check_choice("sampling", sampling, SAMPLINGS)
     least = 2 if sampling == "sobol" else 1
-    for name, count, lowest in (("paths", paths, 8), ("steps", steps, 1),
-                                ("replicates", replicates, least)):  # fmt: skip
-        if count < lowest:
-            raise ValueError(f"{name} is {count}; it must be at least {lowest}")
+    check_counts(paths=(paths, 8), steps=(steps, 1), replicates=(replicates, least))
     if sampling == "sobol":
         _check_seed(seed)
         samples = 2 ** math.ceil(math.log2(max(paths / replicates, 1)))

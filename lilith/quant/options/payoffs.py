@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from lilith.quant.options import asian, black_scholes
-from lilith.quant.options.shapes import safe_sqrt
+from lilith.quant.special import safe_sqrt
 
 AVERAGES = ("arithmetic", "geometric")
 

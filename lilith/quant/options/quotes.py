@@ -20,7 +20,7 @@ from lilith.quant.options.implied_volatility import (
 )
 from lilith.quant.tool_values import ToolError
 
-COLUMNS = ("strike", "maturity", "volatility", "price", "type", "forward", "rate")
+COLUMNS = ("strike", "maturity", "volatility", "price", "option_type", "forward", "rate")
 ROUNDING = 1e-9  # of the forward: smaller crossings are rounding
 
 
@@ -176,19 +176,22 @@ def _numbers(columns: Mapping[str, list[Any]], name: str, above: float | None = 
 
 
 def _types(columns: Mapping[str, list[Any]], count: int) -> np.ndarray:
-    if "type" not in columns:
+    if "option_type" not in columns:
         if "price" in columns:
             raise ToolError(
-                "missing_column", "quotes", "quotes has prices but no column 'type'",
+                "missing_column", "quotes", "quotes has prices but no column 'option_type'",
                 'add a column of "call" and "put"',
             )  # fmt: skip
         return np.ones(count, bool)
-    for row, value in enumerate(columns["type"]):
+    for row, value in enumerate(columns["option_type"]):
         if value not in ("call", "put"):
             raise ToolError(
-                "unknown_choice", "quotes", f"row {row}: type is {value!r}", 'say "call" or "put"'
+                "unknown_choice",
+                "quotes",
+                f"row {row}: option_type is {value!r}",
+                'say "call" or "put"',
             )
-    return np.array([value == "call" for value in columns["type"]])
+    return np.array([value == "call" for value in columns["option_type"]])
 
 
 def _one_value_a_maturity(maturity: np.ndarray, values: np.ndarray, name: str) -> None:

@@ -1,13 +1,26 @@
-"""What options by numbers share: broadcasting, a map that bounds memory, a root without NaN."""
+"""What options by numbers share: checks of what is static, broadcasting, a map."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+
+def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
+    """Raise ValueError unless ``given`` is one of ``choices``."""
+    if given not in choices:
+        raise ValueError(f"{name} is {given!r}; it must be one of {', '.join(choices)}")
+
+
+def check_counts(**counts: tuple[int, int]) -> None:
+    """Raise ValueError for the first count below its least; each is ``name=(count, least)``."""
+    for name, (count, least) in counts.items():
+        if count < least:
+            raise ValueError(f"{name} is {count}; it must be at least {least}")
 
 
 def broadcast_options(*arguments: Any) -> tuple[Any, ...]:
@@ -33,9 +46,3 @@ def map_options(one: Callable[[Any], Any], options: tuple[Any, ...], batch: int)
     else:
         found = jax.lax.map(one, flat, batch_size=batch)
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
-
-
-def safe_sqrt(square: Any) -> Any:
-    """The square root; 0, with derivative 0, where ``square`` is not above 0."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

@@ -81,7 +81,7 @@ class VolatilitySurface:
 
         Args:
           quotes: columns by name, or rows as dicts. ``strike``; ``maturity`` in years; either
-            ``volatility`` (a year) or ``price`` (with ``type``, "call" or "put"); and, where
+            ``volatility`` (a year) or ``price`` (with ``option_type``, "call" or "put"); and, where
             they differ by row, ``forward`` and ``rate``.
           spot: makes the forwards, spot exp((rate - dividend) maturity), where there is no such
             column.

@@ -9,6 +9,19 @@ import numpy as np
 from lilith.quant.options import barrier as barrier_options
 from lilith.quant.options import black_scholes as european
 from lilith.quant.options import implied_volatility as implied
+from lilith.quant.options.parameters import (
+    DIVIDEND,
+    OPTION_TYPE,
+    POSITIVE_SPOT,
+    POSITIVE_STRIKE,
+    POSITIVE_TIME,
+    RATE,
+    RATES,
+    SPOT,
+    STRIKE,
+    TIME,
+    VOLATILITY,
+)
 from lilith.quant.tool import Answer, Parameter, ToolError, tool
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -35,34 +48,16 @@ _UNITS = {
     "time_value": "currency",
 }
 _CONVENTIONS = {
-    "rates": "continuously compounded, per year, as numbers: 0.05 is 5%",
+    **RATES,
     "volatility": "per square root of a year, as a number: 0.2 is 20%",
     "time": "years to expiry",
     "theta_charm_veta_color": "minus the derivative by the time to expiry",
 }
 
-_SPOT = Parameter("spot", "number", "Price of the underlying now", unit="currency", minimum=0)
-_STRIKE = Parameter("strike", "number", "Strike price", unit="currency", minimum=0)
-_TIME = Parameter("time", "number", "Time to expiry", unit="years, 0.5 is six months", minimum=0)
-_RATE = Parameter(
-    "rate", "number", "Risk-free rate, continuously compounded", unit="per year, 0.05 is 5%"
-)
-_VOLATILITY = Parameter(
-    "volatility", "number", "Volatility of the underlying", unit="per year, 0.2 is 20%", minimum=0
-)
-_DIVIDEND = Parameter(
-    "dividend",
-    "number",
-    "Dividend yield, continuously compounded",
-    unit="per year, 0.02 is 2%",
-    default=0.0,
-)
-_TYPE = Parameter("option_type", "string", "Which option", default="call", choices=("call", "put"))
-
 
 @tool(
     "Price and Greeks of a European option (Black-Scholes-Merton)",
-    _SPOT, _STRIKE, _TIME, _RATE, _VOLATILITY, _DIVIDEND, _TYPE,
+    SPOT, STRIKE, TIME, RATE, VOLATILITY, DIVIDEND, OPTION_TYPE,
 )  # fmt: skip
 def black_scholes(
     spot: float,
@@ -99,10 +94,7 @@ def black_scholes(
 @tool(
     "The volatility at which the Black-Scholes price of a European option is the given price",
     Parameter("price", "number", "Price of the option", unit="currency", minimum=0),
-    Parameter("spot", "number", "Price of the underlying now", unit="currency", above=0),
-    Parameter("strike", "number", "Strike price", unit="currency", above=0),
-    Parameter("time", "number", "Time to expiry", unit="years, 0.5 is six months", above=0),
-    _RATE, _DIVIDEND, _TYPE,
+    POSITIVE_SPOT, POSITIVE_STRIKE, POSITIVE_TIME, RATE, DIVIDEND, OPTION_TYPE,
 )  # fmt: skip
 def implied_volatility(
     price: float,
@@ -149,24 +141,24 @@ def implied_volatility(
 
 @tool(
     "Price and Greeks of a European option with one barrier, watched continuously (closed form)",
-    _SPOT,
-    _STRIKE,
+    SPOT,
+    STRIKE,
     Parameter("barrier", "number", "Level of the barrier", unit="currency", above=0),
-    _TIME,
-    _RATE,
-    _VOLATILITY,
+    TIME,
+    RATE,
+    VOLATILITY,
     Parameter(
         "barrier_type",
         "string",
         "Where the barrier is, and whether touching it ends or starts the option",
         choices=barrier_options.KINDS,
     ),
-    _DIVIDEND,
+    DIVIDEND,
     Parameter(
         "rebate", "number", "Paid when an out option is touched, or at expiry when an in option "
         "never was", unit="currency", default=0.0, minimum=0,
     ),
-    _TYPE,
+    OPTION_TYPE,
 )  # fmt: skip
 def barrier_option(
     spot: float,

@@ -15,26 +15,16 @@ from lilith.quant.options import (
     monte_carlo,
     trees,
 )  # fmt: skip
+from lilith.quant.options.parameters import RATES, SIMULATED
 from lilith.quant.tool import Answer, Parameter, ToolError, tool
 
 Z95 = 1.959963984540054  # of a two-sided 95% interval
 MOST_NUMBERS = 400_000_000  # paths times steps that one call may draw
 
-SPOT = Parameter("spot", "number", "Today's price of the underlying", unit="currency", above=0)
-STRIKE = Parameter("strike", "number", "Strike price", unit="currency", above=0)
-TIME = Parameter("time", "number", "Time to expiry", unit="years", minimum=0)
-RATE = Parameter(
-    "rate", "number", "Risk-free rate, continuously compounded", unit="per year, 0.05 is 5%"
-)
-VOLATILITY = Parameter("volatility", "number", "Volatility", unit="per year, 0.2 is 20%", minimum=0)
-DIVIDEND = Parameter(
-    "dividend", "number", "Dividend yield, continuously compounded", unit="per year", default=0.0
-)
-TYPE = Parameter("type", "string", "Call or put", choices=("call", "put"), default="call")
 LATTICES = {"binomial_crr": "crr", "leisen_reimer": "leisen_reimer"}
 
 CONVENTIONS = {
-    "rates": "continuously compounded, per year",
+    **RATES,
     "time": "years",
     "model": "Black-Scholes: lognormal spot, constant volatility",
 }
@@ -48,13 +38,7 @@ KINDS = (
 @tool(
     "Price an option by Monte Carlo, with its standard error and 95% confidence interval, and the "
     "exact price beside it where there is one",
-    SPOT,
-    STRIKE,
-    TIME,
-    RATE,
-    VOLATILITY,
-    DIVIDEND,
-    TYPE,
+    *SIMULATED,
     Parameter("kind", "string", "What the option pays on", choices=KINDS, default="european"),
     Parameter("paths", "integer", "Simulated paths", minimum=100, default=100_000),
     Parameter(
@@ -79,7 +63,7 @@ KINDS = (
 )  # fmt: skip
 def monte_carlo_option(
     spot: float, strike: float, time: float, rate: float, volatility: float, dividend: float,
-    type: str, kind: str, paths: int, steps: int, seed: int, sampling: str,
+    option_type: str, kind: str, paths: int, steps: int, seed: int, sampling: str,
     control_variate: bool, barrier: float | None, continuous: bool,
 ) -> Answer:  # fmt: skip
     if paths * steps > MOST_NUMBERS:
@@ -97,7 +81,7 @@ def monte_carlo_option(
             "give barrier in currency",
         )  # fmt: skip
     option = (spot, strike, time, rate, volatility)
-    terms: dict[str, Any] = {"dividend": dividend, "is_call": type == "call"}
+    terms: dict[str, Any] = {"dividend": dividend, "is_call": option_type == "call"}
     if kind == "bermudan":
         return _bermudan(option, terms, paths, steps, seed)
     chosen: dict[str, Any] = {
@@ -197,13 +181,7 @@ def _bermudan(
 
 @tool(
     "Price an American option, with its exercise boundary and its early exercise premium",
-    SPOT,
-    STRIKE,
-    TIME,
-    RATE,
-    VOLATILITY,
-    DIVIDEND,
-    TYPE,
+    *SIMULATED,
     Parameter(
         "method", "string", "High precision, or a binomial lattice",
         choices=("high_precision", *LATTICES), default="high_precision",
@@ -214,10 +192,10 @@ def _bermudan(
 )  # fmt: skip
 def american_option(
     spot: float, strike: float, time: float, rate: float, volatility: float, dividend: float,
-    type: str, method: str, steps: int,
+    option_type: str, method: str, steps: int,
 ) -> Answer:  # fmt: skip
     option = (spot, strike, time, rate, volatility)
-    terms: dict[str, Any] = {"dividend": dividend, "is_call": type == "call"}
+    terms: dict[str, Any] = {"dividend": dividend, "is_call": option_type == "call"}
     european = float(black_scholes.price(*option, **terms))
     warnings: list[str] = []
     if method == "high_precision":
@@ -299,13 +277,7 @@ def _by_lattice(
 @tool(
     "Price an option on the average of the underlying, arithmetic or geometric, discrete or "
     "continuous, without simulation",
-    SPOT,
-    STRIKE,
-    TIME,
-    RATE,
-    VOLATILITY,
-    DIVIDEND,
-    TYPE,
+    *SIMULATED,
     Parameter(
         "average", "string", "Which mean", choices=("arithmetic", "geometric"), default="arithmetic"
     ),
@@ -317,10 +289,10 @@ def _by_lattice(
 )  # fmt: skip
 def asian_option(
     spot: float, strike: float, time: float, rate: float, volatility: float, dividend: float,
-    type: str, average: str, fixings: int | None,
+    option_type: str, average: str, fixings: int | None,
 ) -> Answer:  # fmt: skip
     option = (spot, strike, time, rate, volatility)
-    terms: dict[str, Any] = {"dividend": dividend, "is_call": type == "call"}
+    terms: dict[str, Any] = {"dividend": dividend, "is_call": option_type == "call"}
     if fixings is None:
         rule = (
             asian.arithmetic_continuous if average == "arithmetic" else asian.geometric_continuous

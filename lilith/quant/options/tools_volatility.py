@@ -9,17 +9,23 @@ import numpy as np
 
 from lilith.quant.options import heston, sabr
 from lilith.quant.options.implied_volatility import SOLVED, solve_implied_volatility
+from lilith.quant.options.parameters import (
+    DIVIDEND,
+    OPTION_TYPE,
+    POSITIVE_SPOT,
+    POSITIVE_STRIKE,
+    RATE,
+    RATES,
+    TIME,
+)
 from lilith.quant.options.surface import VolatilitySurface
-from lilith.quant.options.tools_numeric import DIVIDEND, RATE, SPOT, STRIKE, TIME, TYPE
 from lilith.quant.tool import Answer, Parameter, ToolError, tool
-
-RATES = {"rates": "continuously compounded, per year", "time": "years"}
 
 
 @tool(
     "Price a European option under Heston's stochastic volatility, with its implied volatility",
-    SPOT,
-    STRIKE,
+    POSITIVE_SPOT,
+    POSITIVE_STRIKE,
     TIME,
     RATE,
     Parameter(
@@ -35,13 +41,14 @@ RATES = {"rates": "continuously compounded, per year", "time": "years"}
         "correlation", "number", "Correlation of spot and variance rho", minimum=-1, maximum=1
     ),
     DIVIDEND,
-    TYPE,
+    OPTION_TYPE,
 )  # fmt: skip
 def heston_option(
     spot: float, strike: float, time: float, rate: float, variance: float, reversion: float,
-    mean: float, variance_volatility: float, correlation: float, dividend: float, type: str,
+    mean: float, variance_volatility: float, correlation: float, dividend: float,
+    option_type: str,
 ) -> Answer:  # fmt: skip
-    terms = {"dividend": dividend, "is_call": type == "call"}
+    terms = {"dividend": dividend, "is_call": option_type == "call"}
     price = float(
         heston.price(
             spot, strike, time, rate, variance, reversion, mean, variance_volatility, correlation,
@@ -69,7 +76,11 @@ def heston_option(
     return Answer(
         result,
         {"price": "currency", "implied_volatility": "per year, 0.2 is 20%"},
-        {**RATES, "model": "Heston (1993): dv = kappa (theta - v) dt + xi sqrt(v) dZ"},
+        {
+            **RATES,
+            "time": "years",
+            "model": "Heston (1993): dv = kappa (theta - v) dt + xi sqrt(v) dZ",
+        },
         {"feller": feller},
         warnings,
     )
@@ -160,8 +171,8 @@ def _fit_smile(
     "volatilities off it, and draw it",
     Parameter(
         "quotes", "object",
-        "Columns of equal length: strike, maturity (years), volatility or price with type (call or "
-        "put); where they differ by row, forward and rate",
+        "Columns of equal length: strike, maturity (years), volatility or price with "
+        "option_type (call or put); where they differ by row, forward and rate",
     ),
     Parameter("spot", "number", "Today's price; not needed with forwards", unit="currency",
               above=0, default=None),
@@ -217,6 +228,7 @@ def volatility_surface(
         {"volatilities": "per year, 0.2 is 20%", "maturity": "years", "forward": "currency"},
         {
             **RATES,
+            "time": "years",
             "smile": "raw SVI: total variance a + b (rho (k - m) + sqrt((k - m)^2 + sigma^2)), "
             "k = ln(strike / forward)",
             "between_maturities": "linear in total variance at fixed k",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lilith.quant.options.shapes import broadcast_options
+from lilith.quant.options.shapes import broadcast_options, check_choice
 from lilith.quant.precision import double_precision
 
 OK = 0
@@ -56,8 +56,7 @@ def effective_steps(steps: int, method: str) -> int:
     Raises:
       ValueError: fewer than two steps, or an unknown method.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    check_choice("method", method, METHODS)
     if steps < 2:
         raise ValueError(f"steps is {steps}; a lattice needs at least 2")
     return steps + 1 if method == "leisen_reimer" and steps % 2 == 0 else steps
@@ -142,8 +141,7 @@ def greeks(
 
 def _solve(options: tuple[Any, ...], exercise: str, steps: int, method: str) -> tuple[Any, ...]:
     """Price, the nodes after one and two steps, status and lattice."""
-    if exercise not in EXERCISES:
-        raise ValueError(f"exercise is {exercise!r}; it must be one of {', '.join(EXERCISES)}")
+    check_choice("exercise", exercise, EXERCISES)
     steps = effective_steps(steps, method)
     spot, strike, time, rate, volatility, dividend, is_call = options
     valid = (spot > 0) & (strike > 0) & (volatility > 0) & (time >= 0)
