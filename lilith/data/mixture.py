@@ -10,7 +10,7 @@ from typing import Any
 import grain
 
 from lilith.config import SourceConfig, nearest
-from lilith.data.packing import PackedRows
+from lilith.data.packing import Rows
 from lilith.data.report import DataError
 
 CODE_MIXTURE = {"code": 0.60, "books": 0.20, "encyclopaedia": 0.10, "papers": 0.05, "web": 0.05}
@@ -59,9 +59,7 @@ def shares(weights: Mapping[str, float], rows: Mapping[str, int]) -> dict[str, f
     return {name: weight / total for name, weight in present.items()}
 
 
-def mix_rows(
-    sources: Sequence[tuple[str, PackedRows]], weights: Mapping[str, float], seed: int
-) -> Any:
+def mix_rows(sources: Sequence[tuple[str, Rows]], weights: Mapping[str, float], seed: int) -> Any:
     """An endless ``grain.MapDataset`` of training rows; its index is the global example index.
 
     Each source is shuffled anew each time through, by ``seed`` and its own name, and drawn from in

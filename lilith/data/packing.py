@@ -105,28 +105,19 @@ def _best_fit(lengths: list[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-class PackedRows:
-    """Rows by index, read from a stream of tokens on disk. Small to pickle: it sends only paths.
+class Rows:
+    """Rows by index, made from a stream of tokens as a packing says.
 
     Args:
-      tokens: file of the stream, uint16 or uint32 without header.
-      dtype: which of the two.
-      packing: folder of a saved :class:`Packing`.
+      tokens: [tokens] of any integer type, documents one after another.
+      packing: which pieces of it make up each row.
       length: tokens a row.
       pad_id: fills the inputs and targets of padding.
     """
 
-    def __init__(self, tokens: Path, dtype: str, packing: Path, length: int, pad_id: int) -> None:
-        self._arguments = (tokens, dtype, packing, length, pad_id)
-        empty = tokens.stat().st_size == 0  # an empty file can not be mapped
-        self._tokens = np.zeros(0, dtype) if empty else np.memmap(tokens, np.dtype(dtype), mode="r")
-        self.packing = Packing.load(packing)
-        self.length = length
-        self._pad_id = pad_id
+    def __init__(self, tokens: np.ndarray, packing: Packing, length: int, pad_id: int) -> None:
+        self._tokens, self.packing, self.length, self._pad_id = tokens, packing, length, pad_id
         self._count = np.arange(length, dtype=np.int32)
-
-    def __reduce__(self) -> tuple[type[PackedRows], tuple[Path, str, Path, int, int]]:
-        return type(self), self._arguments
 
     def __len__(self) -> int:
         return len(self.packing)
@@ -174,3 +165,24 @@ class PackedRows:
             "positions": zero,
             "loss_mask": np.zeros(self.length, np.float32),
         }
+
+
+class PackedRows(Rows):
+    """Rows by index, read from a stream of tokens on disk. Small to pickle: it sends only paths.
+
+    Args:
+      tokens: file of the stream, uint16 or uint32 without header.
+      dtype: which of the two.
+      packing: folder of a saved :class:`Packing`.
+      length: tokens a row.
+      pad_id: fills the inputs and targets of padding.
+    """
+
+    def __init__(self, tokens: Path, dtype: str, packing: Path, length: int, pad_id: int) -> None:
+        self._arguments = (tokens, dtype, packing, length, pad_id)
+        empty = tokens.stat().st_size == 0  # an empty file can not be mapped
+        stream = np.zeros(0, dtype) if empty else np.memmap(tokens, np.dtype(dtype), mode="r")
+        super().__init__(stream, Packing.load(packing), length, pad_id)
+
+    def __reduce__(self) -> tuple[type[PackedRows], tuple[Path, str, Path, int, int]]:
+        return type(self), self._arguments

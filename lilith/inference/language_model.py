@@ -110,15 +110,8 @@ class LanguageModel:
             params = fuse_layers(unstack_layers(params))
         self.engine = Engine(params, config, vocab=tokenizer.vocab_size, rules=rules, mesh=mesh)
         special = tokenizer.special_tokens
-        named = {index: text for text, index in special.items()}
         self.chat_template = (
-            None
-            if chat_template is None
-            else ChatTemplate(
-                chat_template,
-                bos=named.get(tokenizer.bos_id, ""),
-                eos=named.get(tokenizer.eos_id, ""),
-            )
+            None if chat_template is None else ChatTemplate.of(chat_template, tokenizer)
         )
         ends = [special[text] for text in _END_OF_TURN if text in special]
         self.stop_ids = tuple(dict.fromkeys((tokenizer.eos_id, *stop_ids, *ends)))

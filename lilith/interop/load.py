@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 from jax.sharding import Mesh
 
-from lilith.config import ExperimentConfig, ModelConfig
-from lilith.config_parsing import from_json
+from lilith.config import ModelConfig
+from lilith.config_parsing import from_dict
 from lilith.interop.gguf import load_gguf
 from lilith.interop.hub import SOURCES, find_model, is_hub_name
 from lilith.interop.huggingface import CONFIG_FILE, load_huggingface
@@ -25,7 +27,16 @@ from lilith.paths import use_compilation_cache
 from lilith.sharding import DEFAULT_RULES, ShardingRules
 from lilith.tokenizer import Tokenizer, load_tokenizer
 from lilith.tokenizer.chat_template import CHATML
+from lilith.train.checkpoint import CheckpointInfo as TrainingCheckpoint
 from lilith.train.checkpoint import load_params, read_info
+from lilith.train.lora import (
+    abstract_adapter,
+    is_adapter,
+    load_adapter,
+    merge,
+    read_description,
+)
+from lilith.train.lora_config import LoraConfig
 
 if TYPE_CHECKING:
     from lilith.inference.language_model import LanguageModel
@@ -123,20 +134,26 @@ def load_model(
     rules: ShardingRules = DEFAULT_RULES,
     dtype: str | None = None,
     step: int | None = None,
+    layered: bool = True,
 ) -> tuple[Params, ModelConfig, Tokenizer, CheckpointInfo]:
-    """The parts of a model: parameters (``layers`` a tuple of one dict a layer), config, tokenizer.
+    """The parts of a model: parameters, config, tokenizer.
 
     As :func:`load_checkpoint`, but that None for ``dtype`` is the stored type everywhere (float32
     for quantised weights).
+
+    Args:
+      layered: give ``layers`` as a tuple of one dict a layer; else stacked, as training wants them.
     """
     kind, path, name = _locate(where)
     if step is not None and kind != "lilith":
         raise ImportFailed(f"step is {step}, but {path} is no run of LILITH and has no steps")
     if kind == "lilith":
-        return _load_own(path, mesh, rules, dtype, step)
+        return _load_own(path, mesh, rules, dtype, step, layered)
+    if kind == "adapter":
+        return _load_adapted(path, mesh, rules, dtype, layered)
     load: Any = load_gguf if kind == "gguf" else load_huggingface
     params, config, tokenizer, extras = load(
-        path, mesh=mesh, rules=rules, dtype=dtype, layered=True
+        path, mesh=mesh, rules=rules, dtype=dtype, layered=layered
     )
     return params, config, tokenizer, _describe(kind, path, name, config, extras)
 
@@ -193,6 +210,8 @@ def _kind_of(path: pathlib.Path) -> tuple[str, pathlib.Path]:
         if path.suffix == ".safetensors" or path.name == CONFIG_FILE:
             raise ImportFailed(f"{path} is one file of a model; name its folder, {path.parent}")
         return "gguf", path  # whatever it is called, its first bytes say whether it is one
+    if is_adapter(path):
+        return "adapter", path
     if (path / "checkpoints").is_dir() or (path / "manifest.json").is_file():
         return "lilith", path
     if (path / CONFIG_FILE).is_file() and "model_type" in read_json(path / CONFIG_FILE):
@@ -219,11 +238,14 @@ def _load_own(
     rules: ShardingRules,
     dtype: str | None,
     step: int | None,
+    layered: bool,
 ) -> tuple[Params, ModelConfig, Tokenizer, CheckpointInfo]:
     """A checkpoint that LILITH wrote, its parameters straight to their places."""
     found = read_info(where, step)
-    experiment = from_json(ExperimentConfig, found.config_json)
-    config = experiment.model
+    experiment = json.loads(found.config_json)
+    if experiment.get("lora", {}).get("rank"):
+        return _load_trained_adapter(found, experiment, mesh, rules, dtype, layered)
+    config = from_dict(ModelConfig, experiment["model"], "model")
     if dtype is not None:
         config = replace(config, param_dtype=dtype, compute_dtype=dtype)
     if found.tokenizer_directory is None:
@@ -231,12 +253,13 @@ def _load_own(
     folder = pathlib.Path(os.fspath(found.tokenizer_directory))
     tokenizer = load_tokenizer(folder)
     # A model that has seen no conversations has no template, unless one lies beside its tokenizer.
-    default = None if experiment.stage == "pretrain" else CHATML
+    default = None if experiment["stage"] == "pretrain" else CHATML
     stops = [tokenizer.eos_id, tokenizer.special_tokens.get(_TURN_END, tokenizer.eos_id)]
+    stops += experiment.get("stop_ids", [])  # of the model that it was tuned from
     info = CheckpointInfo(
         where=str(found.directory),
         kind="lilith",
-        name=experiment.name,
+        name=experiment["name"],
         architecture="lilith",
         parameters=found.parameters,
         step=found.step,
@@ -245,11 +268,73 @@ def _load_own(
         dtype=config.param_dtype,
         chat_template=read_chat_template(folder) or default,
         stop_ids=tuple(dict.fromkeys(stops)),
-        add_bos=True,  # every document that it was trained on begins so
+        add_bos=experiment.get("add_bos", True),  # every document of pretraining begins so
         files=(pathlib.Path(os.fspath(found.directory)),),
     )
     stacked = load_params(found.directory, abstract_params(config, mesh, rules))
-    return unstack_layers(stacked, release=True), config, tokenizer, info
+    params = unstack_layers(stacked, release=True) if layered else stacked
+    return params, config, tokenizer, info
+
+
+def _load_trained_adapter(
+    found: TrainingCheckpoint,
+    experiment: dict[str, Any],
+    mesh: Mesh | None,
+    rules: ShardingRules,
+    dtype: str | None,
+    layered: bool,
+) -> tuple[Params, ModelConfig, Tokenizer, CheckpointInfo]:
+    """A checkpoint of a run that trained an adapter: its base, with the adapter merged."""
+    lora = from_dict(LoraConfig, experiment["lora"], "lora")
+    params, config, tokenizer, info = load_model(
+        experiment["base"], mesh=mesh, rules=rules, dtype=dtype, layered=layered
+    )
+    params = merge_adapters(params, config, experiment["adapters"])
+    adapter = load_params(found.directory, abstract_adapter(config, lora, mesh, rules))
+    directory = pathlib.Path(os.fspath(found.directory))
+    info = replace(
+        info,
+        where=str(directory),
+        kind="lilith",
+        name=experiment["name"],
+        step=found.step,
+        chat_template=read_chat_template(directory / "tokenizer") or info.chat_template,
+        files=(*info.files, directory),
+    )
+    return merge(params, adapter, lora), config, tokenizer, info
+
+
+def _load_adapted(
+    where: str, mesh: Mesh | None, rules: ShardingRules, dtype: str | None, layered: bool
+) -> tuple[Params, ModelConfig, Tokenizer, CheckpointInfo]:
+    """The base that an adapter's folder names, with the adapter merged."""
+    folder = pathlib.Path(where)
+    about = read_description(folder)
+    params, config, tokenizer, info = load_model(
+        about.base, mesh=mesh, rules=rules, dtype=dtype, layered=layered
+    )
+    params = merge_adapters(params, config, (*about.adapters, where))
+    name = f"{info.name} with {folder.name}"
+    info = replace(
+        info,
+        where=where,
+        kind="adapter",
+        name=name,
+        chat_template=read_chat_template(folder) or info.chat_template,
+        files=(*info.files, folder),
+    )
+    return params, config, tokenizer, info
+
+
+def merge_adapters(params: Params, config: ModelConfig, folders: Iterable[str]) -> Params:
+    """``params`` with saved adapters merged, one after the other.
+
+    Raises:
+      AdapterError: one can not be read, or was made for another model.
+    """
+    for folder in folders:
+        params = merge(params, *load_adapter(pathlib.Path(folder).expanduser(), config))
+    return params
 
 
 def _platform(mesh: Mesh | None) -> str:

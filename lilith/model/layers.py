@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lilith.config import ModelConfig, RopeScaling
+from lilith.model.adapters import Adapted, rescaling
 from lilith.sharding import ShardingRules, activation_spec, constrain
 
 
@@ -110,9 +112,8 @@ def project_qkv(
         h_BTD = rms_norm(x_BTD, norm_D, eps)
 
         def product(name: str, heads: str) -> jax.Array:
-            weight = use_weight(weights[name], h_BTD.dtype, rules, "model", heads, "head_dim")
-            flat = dense(h_BTD, weight.reshape(weight.shape[0], -1), rules, heads)
-            flat = flat.reshape(*flat.shape[:2], *weight.shape[1:])
+            flat = linear(h_BTD, weights[name], rules, ("model",), (heads, "head_dim"))
+            flat = flat.reshape(*flat.shape[:2], *weights[name].shape[1:])
             bias = weights.get(f"{name}_bias")
             return flat if bias is None else flat + bias.astype(flat.dtype)
 
@@ -132,9 +133,8 @@ def merge_heads(x_BTNH: jax.Array, weight_NHD: jax.Array, rules: ShardingRules) 
 
     @_keep_inputs
     def merge(x_BTNH: jax.Array, weight_NHD: jax.Array) -> jax.Array:
-        weight = use_weight(weight_NHD, x_BTNH.dtype, rules, "heads", "head_dim", "model")
         flat_BTC = x_BTNH.reshape(*x_BTNH.shape[:2], -1)
-        return dense(flat_BTC, weight.reshape(-1, weight.shape[-1]), rules, "model")
+        return linear(flat_BTC, weight_NHD, rules, ("heads", "head_dim"), ("model",))
 
     return merge(x_BTNH, weight_NHD)
 
@@ -147,15 +147,11 @@ def swiglu_mlp(
     @_keep_inputs
     def expand(x_BTD: jax.Array, norm_D: jax.Array, weights: tuple[jax.Array, ...]) -> Any:
         h_BTD = rms_norm(x_BTD, norm_D, eps)
-        return tuple(
-            dense(h_BTD, use_weight(weight, h_BTD.dtype, rules, "model", "ff"), rules, "ff")
-            for weight in weights
-        )
+        return tuple(linear(h_BTD, weight, rules, ("model",), ("ff",)) for weight in weights)
 
     @_keep_inputs
     def contract(gate_BTF: jax.Array, up_BTF: jax.Array, down_FD: jax.Array) -> jax.Array:
-        weight = use_weight(down_FD, gate_BTF.dtype, rules, "ff", "model")
-        return dense(jax.nn.silu(gate_BTF) * up_BTF, weight, rules, "model")
+        return linear(jax.nn.silu(gate_BTF) * up_BTF, down_FD, rules, ("ff",), ("model",))
 
     if "gate_up" in weights:  # the generation layout
         (joined,) = expand(x_BTD, norm_D, (weights["gate_up"],))
@@ -163,11 +159,73 @@ def swiglu_mlp(
     return contract(*expand(x_BTD, norm_D, (weights["gate"], weights["up"])), weights["down"])
 
 
-def dense(x_BTC: jax.Array, weight_CE: jax.Array, rules: ShardingRules, out: str) -> jax.Array:
+def linear(
+    x_BTC: jax.Array,
+    weight: Any,
+    rules: ShardingRules,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> jax.Array:
+    """x times a stored weight [*inputs, *outputs], or an adapted one; the outputs as one axis."""
+    if not isinstance(weight, Adapted):
+        return dense(x_BTC, _matrix(weight, x_BTC.dtype, rules, inputs, outputs), rules, outputs[0])
+    own = _gathered(weight, x_BTC.dtype, rules, inputs, outputs)
+    low_BTR = dense(own.dropped(x_BTC), own.a, rules, None)
+    change_BTE = dense(low_BTR, own.b, rules, outputs[0], repeatable=True)
+    y_BTE = linear(x_BTC, weight.weight, rules, inputs, outputs) + change_BTE * own.scale
+    if own.magnitude is None:
+        return y_BTE
+    matrix = own.matrix(_matrix(weight.weight, x_BTC.dtype, rules, inputs, outputs))
+    return y_BTE * rescaling(own.magnitude, matrix).astype(y_BTE.dtype)
+
+
+def _matrix(
+    weight: Any, dtype: Any, rules: ShardingRules, inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> jax.Array:
+    """A weight as its product wants it, [inputs, outputs]; an adapted one with its change."""
+    if not isinstance(weight, Adapted):
+        used = use_weight(weight, dtype, rules, *inputs, *outputs)
+        return used.reshape(math.prod(used.shape[: len(inputs)]), -1)
+    own = _gathered(weight, dtype, rules, inputs, outputs)
+    matrix = own.matrix(_matrix(weight.weight, dtype, rules, inputs, outputs))
+    if own.magnitude is None:
+        return matrix
+    return matrix * rescaling(own.magnitude, matrix).astype(dtype)
+
+
+def _gathered(
+    weight: Adapted,
+    dtype: Any,
+    rules: ShardingRules,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> Adapted:
+    """The change of an adapted weight, cast and laid out as :func:`use_weight` does."""
+    magnitude = weight.magnitude
+    return dataclasses.replace(
+        weight,
+        a=use_weight(weight.a, dtype, rules, inputs[0], None),
+        b=use_weight(weight.b, dtype, rules, None, outputs[0]),
+        magnitude=None if magnitude is None else constrain(magnitude, rules, outputs[0]),
+    )
+
+
+def dense(
+    x_BTC: jax.Array,
+    weight_CE: jax.Array,
+    rules: ShardingRules,
+    out: str | None,
+    *,
+    repeatable: bool = False,
+) -> jax.Array:
     """x @ weight, [B, T, E], with the last axis of the result laid out as ``out``.
 
     Rows and tokens are one axis during the product: with two, the gradient of the weight sums over
     both, and XLA's CPU backend first writes a transposed copy of each operand (a fifth of a step).
+
+    Args:
+      repeatable: so cheap that the backward pass should compute it again: a batch axis of one keeps
+        it from being saved under the remat policy ``dots``.
     """
     batch, length, _ = x_BTC.shape
     spec = activation_spec(rules, "batch", "length", out)
@@ -175,10 +233,13 @@ def dense(x_BTC: jax.Array, weight_CE: jax.Array, rules: ShardingRules, out: str
         return jnp.einsum("BTC,CE->BTE", x_BTC, weight_CE, out_sharding=spec)
     if batch * length == 1 and spec is None and jax.default_backend() == "cpu":
         return _one_row(x_BTC, weight_CE)
-    flat = None if spec is None else activation_spec(rules, "batch", out)
-    product = jnp.einsum(
-        "RC,CE->RE", x_BTC.reshape(batch * length, -1), weight_CE, out_sharding=flat
-    )
+    rows_RC = x_BTC.reshape(batch * length, -1)
+    if repeatable:
+        flat = None if spec is None else activation_spec(rules, None, "batch", out)
+        product = jnp.einsum("ZRC,ZCE->ZRE", rows_RC[None], weight_CE[None], out_sharding=flat)[0]
+    else:
+        flat = None if spec is None else activation_spec(rules, "batch", out)
+        product = jnp.einsum("RC,CE->RE", rows_RC, weight_CE, out_sharding=flat)
     return product.reshape(batch, length, -1)
 
 

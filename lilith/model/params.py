@@ -121,8 +121,12 @@ def init_params(seed: int, config: ModelConfig) -> Params:
     A weight's values do not depend on which other weights exist or on how they are sharded: jit
     this with ``out_shardings=param_shardings(...)`` and each device makes only its own part.
     """
+    return init_from_specs(seed, model_specs(config), jnp.dtype(config.param_dtype))
+
+
+def init_from_specs(seed: int, specs: Params, dtype: Any) -> Params:
+    """Initial values of any nested dict of specs; see :func:`init_params`."""
     key = jax.random.key(seed)
-    dtype = jnp.dtype(config.param_dtype)
 
     def start(path: str, spec: ParamSpec) -> jax.Array:
         if spec.init != "normal":
@@ -130,9 +134,8 @@ def init_params(seed: int, config: ModelConfig) -> Params:
         own_key = jax.random.fold_in(key, zlib.crc32(path.encode()))
         return (spec.scale * jax.random.normal(own_key, spec.shape)).astype(dtype)
 
-    specs = flatten(model_specs(config))
     return traverse_util.unflatten_dict(
-        {path: start(path, spec) for path, spec in specs.items()}, sep="/"
+        {path: start(path, spec) for path, spec in flatten(specs).items()}, sep="/"
     )
 
 
@@ -144,7 +147,13 @@ def param_shardings(
     Raises:
       ShardingError: a dimension that its mesh axes do not divide, with the weight's path.
     """
-    specs = model_specs(config)
+    return spec_shardings(model_specs(config), mesh, rules)
+
+
+def spec_shardings(
+    specs: Params, mesh: Mesh | AbstractMesh, rules: ShardingRules = DEFAULT_RULES
+) -> Params:
+    """Where each array of a nested dict of specs lives; see :func:`param_shardings`."""
     for path, spec in flatten(specs).items():
         check_divisible(path, spec.shape, spec.axes, mesh, rules)
     return map_specs(lambda spec: named_sharding(mesh, rules.spec(*spec.axes)), specs)
@@ -156,11 +165,19 @@ def abstract_params(
     rules: ShardingRules = DEFAULT_RULES,
 ) -> Params:
     """Shapes and dtypes (and shardings, given a mesh) of every weight, without values."""
-    dtype = jnp.dtype(config.param_dtype)
-    specs = model_specs(config)
+    return abstract_from_specs(model_specs(config), jnp.dtype(config.param_dtype), mesh, rules)
+
+
+def abstract_from_specs(
+    specs: Params,
+    dtype: Any,
+    mesh: Mesh | AbstractMesh | None = None,
+    rules: ShardingRules = DEFAULT_RULES,
+) -> Params:
+    """Any nested dict of specs without values; see :func:`abstract_params`."""
     if mesh is None:
         return map_specs(lambda spec: jax.ShapeDtypeStruct(spec.shape, dtype), specs)
-    shardings = param_shardings(config, mesh, rules)
+    shardings = spec_shardings(specs, mesh, rules)
     return jax.tree.map(
         lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, dtype, sharding=sharding),
         specs,

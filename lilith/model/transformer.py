@@ -38,6 +38,7 @@ def forward(
     positions_BT: jax.Array | None = None,
     segments_BT: jax.Array | None = None,
     cache: KVCache | None = None,
+    noise_BTD: jax.Array | None = None,
     rules: ShardingRules = DEFAULT_RULES,
 ) -> tuple[jax.Array, KVCache | None]:
     """Run the model and return its last hidden states, normalised, and the grown cache.
@@ -49,6 +50,7 @@ def forward(
       cache: tokens seen before these; they are seen by all of them, and these are added to it.
         Rows shorter than T give their true ``segments_BT`` as 1 and padding as 0: padding is
         never counted in the cache's length.
+      noise_BTD: added to the embeddings, for training that asks for it.
 
     Returns:
       hidden_BTD in the compute dtype (see :func:`unembed` for logits), and the cache or None.
@@ -69,6 +71,8 @@ def forward(
     )
     with jax.named_scope("embed"):
         x_BTD = embed(params["embedding"], tokens_BT, dtype, rules)
+        if noise_BTD is not None:
+            x_BTD = x_BTD + noise_BTD.astype(dtype)
     layer = partial(
         _layer,
         config=config,

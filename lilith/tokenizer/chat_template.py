@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lilith.config import nearest
 from lilith.tokenizer.base import Tokenizer
 from lilith.tokenizer.template_process import RENDERER, ChatTemplateError, one_line
 
-__all__ = ["CHATML", "ROLES", "ChatTemplate", "ChatTemplateError", "check_messages"]
+__all__ = [
+    "CHATML",
+    "ROLES",
+    "ChatTemplate",
+    "ChatTemplateError",
+    "RenderedText",
+    "check_messages",
+]
 
 ROLES = ("system", "user", "assistant", "tool")
+_MESSAGES_AT_ONCE = 2000  # in one request: a tenth of a second, far below the limit of time
 
 # The template of models trained here. Tools are described in the system message.
 CHATML = """\
@@ -73,6 +82,13 @@ class ChatTemplate:
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
         self.source, self.bos, self.eos = source, bos, eos
 
+    @classmethod
+    def of(cls, source: str, tokenizer: Tokenizer) -> ChatTemplate:
+        """A template with the bos and eos tokens of the tokenizer that it goes with."""
+        named = {index: text for text, index in tokenizer.special_tokens.items()}
+        bos, eos = named.get(tokenizer.bos_id, ""), named.get(tokenizer.eos_id, "")
+        return cls(source, bos=bos, eos=eos)
+
     def __repr__(self) -> str:
         return f"ChatTemplate({self.source[:40]!r}..., bos={self.bos!r}, eos={self.eos!r})"
 
@@ -96,7 +112,7 @@ class ChatTemplate:
           ChatTemplateError: a message is not well formed, or the template is not valid, refuses
             the conversation, fails, or takes too much time or memory.
         """
-        return self._render(messages, tools, add_generation_prompt)[0]
+        return self._render(messages, tools, add_generation_prompt).text
 
     def encode(
         self,
@@ -115,25 +131,25 @@ class ChatTemplate:
           ChatTemplateError: see :meth:`render`.
           TokenizerError: the text holds half of a surrogate pair.
         """
-        text, own = self._render(messages, tools, add_generation_prompt)
-        special = tokenizer.special_tokens
-        longest_first = sorted(special, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        ids: list[int] = []
-        end = 0
-        for start, stop in own:
-            for match in pattern.finditer(text, start, stop):
-                ids += _ordinary(tokenizer, text, end, match.start())
-                ids.append(special[match.group()])
-                end = match.end()
-        return ids + _ordinary(tokenizer, text, end, len(text))
+        return self._render(messages, tools, add_generation_prompt).encode(tokenizer)[0]
 
-    def _render(
+    def render_prefixes(
         self,
         messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None,
-        add_generation_prompt: bool,
-    ) -> tuple[str, list[tuple[int, int]]]:
+        prefixes: Sequence[tuple[int, bool]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[RenderedText]:
+        """Several beginnings of a conversation as text, each rendered for itself.
+
+        Args:
+          messages, tools: as for :meth:`render`.
+          prefixes: of each beginning, how many messages it has, and whether it ends with what
+            begins an assistant's answer.
+
+        Raises:
+          ChatTemplateError: see :meth:`render`.
+        """
         check_messages(messages)
         _check_tools(tools)
         own = {"bos_token": self.bos, "eos_token": self.eos}
@@ -145,13 +161,108 @@ class ChatTemplate:
             ],
             "tools": tools,
             "documents": None,
-            "add_generation_prompt": add_generation_prompt,
         }
-        return RENDERER.render(self.source, variables | own, list(own))
+        rendered: list[RenderedText] = []
+        for some in _in_requests(prefixes):
+            made = RENDERER.render(self.source, variables | own, list(own), some)
+            rendered += [RenderedText(text, tuple(spans)) for text, spans in made]
+        return rendered
+
+    def _render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        add_generation_prompt: bool,
+    ) -> RenderedText:
+        check_messages(messages)
+        whole = (len(messages), add_generation_prompt)
+        return self.render_prefixes(messages, [whole], tools=tools)[0]
+
+
+@dataclass(frozen=True)
+class RenderedText:
+    """A conversation as text, and which of it the template wrote.
+
+    Attributes:
+      own: spans [start, end) of ``text`` whose every character the template itself wrote.
+    """
+
+    text: str
+    own: tuple[tuple[int, int], ...]
+
+    def encode(self, tokenizer: Tokenizer, cuts: Sequence[int] = ()) -> list[list[int]]:
+        """Token ids of the pieces of the text between ``cuts``, which are in ascending order.
+
+        Special tokens within :attr:`own` become their ids, all else is ordinary text. Together the
+        pieces are the ids of the whole text, but that no token reaches over a cut: where one would,
+        what follows the cut is encoded for itself, as by a model that was given what comes before.
+
+        Raises:
+          ChatTemplateError: a cut is within a special token, or the tokenizer can not write what
+            follows a cut without what comes before.
+          TokenizerError: the text holds half of a surrogate pair.
+        """
+        special = tokenizer.special_tokens
+        longest_first = sorted(special, key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        pieces: list[list[int]] = [[]]
+        coming = list(cuts)
+        at = 0
+        for match in (m for span in self.own for m in pattern.finditer(self.text, *span)):
+            _add_ordinary(pieces, tokenizer, self.text, at, match.start(), coming)
+            if coming and coming[0] < match.end():
+                raise ChatTemplateError(
+                    f"the chat template begins or ends an answer within {match.group()!r}"
+                )
+            pieces[-1].append(special[match.group()])
+            at = match.end()
+        _add_ordinary(pieces, tokenizer, self.text, at, len(self.text), coming)
+        return pieces
+
+
+def _in_requests(prefixes: Sequence[tuple[int, bool]]) -> Iterator[list[tuple[int, bool]]]:
+    """The prefixes in groups small enough for the renderer's limit of time."""
+    group: list[tuple[int, bool]] = []
+    messages = 0
+    for prefix in prefixes:
+        if group and messages + prefix[0] > _MESSAGES_AT_ONCE:
+            yield group
+            group, messages = [], 0
+        group.append(prefix)
+        messages += prefix[0]
+    yield group
+
+
+def _add_ordinary(
+    pieces: list[list[int]],
+    tokenizer: Tokenizer,
+    text: str,
+    start: int,
+    end: int,
+    coming: list[int],
+) -> None:
+    """Add the ids of ``text[start:end]``, none special, and take the cuts up to its end."""
+    ids = _ordinary(tokenizer, text, start, end)
+    while coming and coming[0] <= end:
+        cut = coming.pop(0)
+        before = _ordinary(tokenizer, text, start, cut)
+        if ids[: len(before)] != before:
+            after = _ordinary(tokenizer, text, cut, end)
+            framed = tokenizer.decode_bytes([tokenizer.eos_id, *after])
+            if framed != tokenizer.decode_bytes([tokenizer.eos_id]) + text[cut:end].encode():
+                raise ChatTemplateError(
+                    "the tokenizer joins the beginning or end of an answer to the text beside it: "
+                    f"{text[max(start, cut - 20) : cut]!r} and {text[cut : min(end, cut + 20)]!r}"
+                )
+            ids = before + after
+        pieces[-1] += before
+        pieces.append([])
+        ids, start = ids[len(before) :], cut
+    pieces[-1] += ids
 
 
 def _ordinary(tokenizer: Tokenizer, text: str, start: int, end: int) -> list[int]:
-    """Ids of ``text[start:end]``, none special; a special token stands before it if start > 0."""
+    """Ids of ``text[start:end]``, none special; other tokens stand before it if start > 0."""
     if start == end:
         return []
     return (tokenizer.encode_after_special if start else tokenizer.encode)(text[start:end])

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lilith.config import UserError
@@ -37,19 +37,31 @@ class TemplateProcess:
         self._owner = 0  # a forked child must not share its parent's pipe
 
     def render(
-        self, source: str, variables: Mapping[str, Any], own: list[str]
-    ) -> tuple[str, list[tuple[int, int]]]:
-        """The text, and the spans [start, end) of it that the template itself wrote.
+        self,
+        source: str,
+        variables: Mapping[str, Any],
+        own: list[str],
+        prefixes: Sequence[tuple[int, bool]],
+    ) -> list[tuple[str, list[tuple[int, int]]]]:
+        """Of each prefix the text, and its spans [start, end) that the template itself wrote.
 
         Args:
           source: the template.
           variables: what it may read, as JSON's types; ``messages`` is one of them.
           own: names of variables whose text counts as the template's (bos and eos).
+          prefixes: how many of the messages are rendered, and whether what begins an answer
+            follows them (``add_generation_prompt``).
 
         Raises:
           ChatTemplateError: every way in which a template can fail.
         """
-        request = {"source": source, "variables": variables, "own": own, "most": MOST_CHARACTERS}
+        request = {
+            "source": source,
+            "variables": variables,
+            "own": own,
+            "prefixes": prefixes,
+            "most": MOST_CHARACTERS,
+        }
         with self._lock:
             try:
                 reply = self._ask(json.dumps(request))
@@ -58,7 +70,10 @@ class TemplateProcess:
                 raise
         if "kind" in reply:
             raise ChatTemplateError(_explain(reply["kind"], reply["line"], reply["words"]))
-        return reply["text"], [(start, end) for start, end in reply["own"]]
+        return [
+            (made["text"], [(start, end) for start, end in made["own"]])
+            for made in reply["rendered"]
+        ]
 
     def close(self) -> None:
         """End the process, if there is one."""

@@ -5,10 +5,11 @@ neither its time nor its memory (``x * 10**9`` in any of a hundred disguises), a
 one Python process can. Here the operating system does: this process has a limit of memory and of
 processor time, writes no file and starts no process.
 
-Each line of standard input is a JSON request and each line of standard output its JSON answer: the
-text, and the spans of it whose every character the template itself wrote. The template's literals
-are :class:`Written` strings, and joining, cutting and trimming keep track. A string that passes
-through anything else counts as the conversation's, never as the template's.
+Each line of standard input is a JSON request and each line of standard output its JSON answer: for
+each beginning of the conversation that was asked for, the text, and the spans of it whose every
+character the template itself wrote. The template's literals are :class:`Written` strings, and
+joining, cutting and trimming keep track. A string that passes through anything else counts as the
+conversation's, never as the template's.
 """
 
 from __future__ import annotations
@@ -232,13 +233,23 @@ def render(source: str, variables: Mapping[str, Any], own: Iterable[str], most: 
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The text and the template's spans of it, or the kind, line and words of what went wrong."""
+    """Texts and the template's spans of them, or the kind, line and words of what went wrong.
+
+    Each of ``request["prefixes"]`` is how many messages are rendered, and whether the beginning of
+    an answer follows them.
+    """
+    variables, rendered = request["variables"], []
     try:
-        text = render(request["source"], request["variables"], request["own"], request["most"])
+        for count, generation in request["prefixes"]:
+            messages = variables["messages"][:count]
+            values = variables | {"messages": messages, "add_generation_prompt": generation}
+            text = render(request["source"], values, request["own"], request["most"])
+            own = [match.span() for match in re.finditer(b"\1+", mask_of(text))]
+            rendered.append({"text": text, "own": own})
     except Exception as error:
         words = getattr(error, "message", None) or str(error)
         return {"kind": type(error).__name__, "line": _line(error), "words": words[:500]}
-    return {"text": text, "own": [match.span() for match in re.finditer(b"\1+", mask_of(text))]}
+    return {"rendered": rendered}
 
 
 def _line(error: BaseException) -> int | None:

@@ -74,12 +74,18 @@ def abstract_state(
     mesh: Mesh,
     rules: ShardingRules = DEFAULT_RULES,
 ) -> TrainState:
-    """Shapes, dtypes and shardings of the state; the target of a restore.
+    """Shapes, dtypes and shardings of the state of a whole model; the target of a restore."""
+    return abstract_state_of(abstract_params(config, mesh, rules), optimizer, mesh)
+
+
+def abstract_state_of(
+    params: Any, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The abstract state around abstract ``params`` that have their shardings.
 
     Optimizer moments are laid out as the weights they belong to.
     """
     with jax.set_mesh(mesh):
-        params = abstract_params(config, mesh, rules)
         state = jax.eval_shape(lambda params: state_from_params(params, optimizer), params)
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
@@ -101,6 +107,22 @@ def init_state(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
     with jax.set_mesh(mesh):
         return jax.jit(lambda: new_state(seed, config, optimizer), out_shardings=shardings)()
+
+
+def place_state(params: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The first state around weights that are in their places; they are taken over."""
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), params
+    )
+    target = abstract_state_of(abstract, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+    start = jax.jit(
+        lambda params: state_from_params(params, optimizer),
+        out_shardings=shardings,
+        donate_argnums=0,
+    )
+    with jax.set_mesh(mesh):
+        return start(params)
 
 
 def put_batch(rows: dict[str, Any], mesh: Mesh, rules: ShardingRules = DEFAULT_RULES) -> Batch:

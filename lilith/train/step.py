@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,19 +12,22 @@ import optax
 
 from lilith.train.state import Batch, TrainState
 
-# A loss gives (objective, nll, weight) sums over the tokens of a batch; see losses.CrossEntropy.
-LossFunction = Callable[[Any, Batch], Any]
+# A loss gives (objective, nll, weight) sums over the tokens of a batch; see losses.CrossEntropy. It
+# is called as loss(params, batch), with frozen= and key= where the step has them.
+LossFunction = Callable[..., Any]
 Metrics = dict[str, jax.Array]
 
 
 def train_step(
     state: TrainState,
     batch: Batch,
+    frozen: Any = None,
     *,
     loss: LossFunction,
     optimizer: optax.GradientTransformation,
     accumulation: int = 1,
     clip_norm: float = 0.0,
+    seed: int | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One step of gradient descent on the mean loss over all tokens of ``batch``.
 
@@ -31,32 +35,25 @@ def train_step(
     counted in ``bad_in_a_row`` and ``bad_total``.
 
     Args:
+      frozen: weights that the loss reads and nothing trains, such as the base below an adapter.
       accumulation: micro-batches; sums and gradients are added up over them, so the result is the
         full batch's, whatever each micro-batch weighs.
       clip_norm: the gradient's largest global norm; 0 for no clipping.
+      seed: of the loss's random numbers, which depend on it, the step and the micro-batch alone;
+        None for a loss that draws none.
 
     Returns:
       The next state, and float32 metrics ``loss`` (nats a token), ``gradient_norm`` (before
       clipping), ``tokens`` (targets learned from), ``bad_in_a_row`` and ``bad_total``.
     """
-    objective, nll, weight, gradients = _accumulated(state.params, batch, loss, accumulation)
-    with jax.named_scope("optimizer"):
-        norm = optax.tree.norm(gradients) / weight
-        finite = jnp.isfinite(objective) & jnp.isfinite(norm)
-        clipped = jnp.minimum(1.0, clip_norm / norm) if clip_norm else 1.0
-        factor = clipped / weight
-
-        def update(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
-            scaled = jax.tree.map(lambda g: (g * factor).astype(g.dtype), gradients)
-            updates, opt_state = optimizer.update(scaled, opt_state, params)
-            return optax.apply_updates(params, updates), opt_state
-
-        def skip(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
-            return params, opt_state
-
-        params, opt_state = jax.lax.cond(
-            finite, update, skip, state.params, state.opt_state, gradients
-        )
+    if frozen is not None:
+        loss = partial(loss, frozen=frozen)
+    key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
+    objective, nll, weight, gradients = _accumulated(state.params, batch, loss, accumulation, key)
+    norm = optax.tree.norm(gradients) / weight
+    finite = jnp.isfinite(objective) & jnp.isfinite(norm)
+    clipped = jnp.minimum(1.0, clip_norm / norm) if clip_norm else 1.0
+    params, opt_state = _updated(state, gradients, finite, clipped / weight, optimizer)
     bad = 1 - finite.astype(jnp.int32)
     state = TrainState(
         step=state.step + 1,
@@ -74,29 +71,56 @@ def train_step(
     }
 
 
+def _updated(
+    state: TrainState,
+    gradients: Any,
+    finite: jax.Array,
+    factor: jax.Array,
+    optimizer: optax.GradientTransformation,
+) -> tuple[Any, Any]:
+    """Weights and optimizer state after the gradients times ``factor``; the same if not finite."""
+
+    def update(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
+        scaled = jax.tree.map(lambda g: (g * factor).astype(g.dtype), gradients)
+        updates, opt_state = optimizer.update(scaled, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    def skip(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
+        return params, opt_state
+
+    with jax.named_scope("optimizer"):
+        return jax.lax.cond(finite, update, skip, state.params, state.opt_state, gradients)
+
+
 def _accumulated(
-    params: Any, batch: Batch, loss: LossFunction, accumulation: int
+    params: Any,
+    batch: Batch,
+    loss: LossFunction,
+    accumulation: int,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
     """Sums of the loss over the batch, and the gradient of the summed objective."""
 
-    def value(params: Any, rows: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        objective, nll, weight = loss(params, rows)
+    def value(params: Any, rows: Batch, index: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        drawn = {} if key is None else {"key": jax.random.fold_in(key, index)}
+        objective, nll, weight = loss(params, rows, **drawn)
         return objective, (nll, weight)
 
     gradient = jax.value_and_grad(value, has_aux=True)
     if accumulation == 1:
-        (objective, (nll, weight)), gradients = gradient(params, batch)
+        (objective, (nll, weight)), gradients = gradient(params, batch, 0)
         return objective, nll, weight, gradients
 
     def split(x: jax.Array) -> jax.Array:
         # Rows are dealt out in turn, so that each device keeps its own.
         return x.reshape(x.shape[0] // accumulation, accumulation, *x.shape[1:]).swapaxes(0, 1)
 
-    def add(carry: Any, rows: Batch) -> tuple[Any, None]:
-        (objective, (nll, weight)), gradients = gradient(params, rows)
+    def add(carry: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        (objective, (nll, weight)), gradients = gradient(params, *part)
         return jax.tree.map(jnp.add, carry, (objective, nll, weight, gradients)), None
 
     zero = jnp.zeros((), jnp.float32)
     start = (zero, zero, zero, jax.tree.map(jnp.zeros_like, params))
-    sums, _ = jax.lax.scan(add, start, jax.tree.map(split, batch))
+    parts = (jax.tree.map(split, batch), jnp.arange(accumulation))
+    sums, _ = jax.lax.scan(add, start, parts)
     return sums

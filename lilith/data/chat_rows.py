@@ -1,0 +1,205 @@
+"""Whole conversations packed into rows of one length, and batches of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lilith.data.chat import Rendered
+from lilith.data.chat_report import ChatReport
+from lilith.data.iterator import Batch, TrainIterator, host_rows, stack
+from lilith.data.mixture import mix_rows
+from lilith.data.packing import Packing, Rows, pack
+from lilith.data.report import DataError
+from lilith.tokenizer import Tokenizer
+
+_VALIDATION_ORDER = 20_240  # seed of the fixed order, in which any beginning is a fair sample
+
+
+class ChatRows(Rows):
+    """Rows by index, like :class:`lilith.data.packing.PackedRows`, that learn only answers.
+
+    A row holds whole conversations, each a segment of its own; ``loss_mask`` is 1 at an input
+    whose target is learnt. Made by :func:`pack_conversations`; pickles with its tokens.
+
+    Args:
+      tokens: int32 [tokens], conversations one after another.
+      learnt: bool [tokens], which of them are learnt.
+      packing: which conversations make up each row.
+      length: tokens a row.
+      pad_id: fills padding.
+    """
+
+    def __init__(
+        self, tokens: np.ndarray, learnt: np.ndarray, packing: Packing, length: int, pad_id: int
+    ) -> None:
+        super().__init__(tokens, packing, length, pad_id)
+        self._learnt = learnt
+
+    def __getitem__(self, index: int) -> Batch:
+        """Row ``index``: int32 ``tokens``, ``targets``, ``segment_ids`` and ``positions``, float32
+        ``loss_mask``, each [length]."""
+        row = super().__getitem__(index)
+        at = 0
+        first, last = self.packing.row_offsets[index], self.packing.row_offsets[index + 1]
+        for piece in range(first, last):
+            start, size = int(self.packing.starts[piece]), int(self.packing.lengths[piece])
+            row["loss_mask"][at : at + size] = self._learnt[start + 1 : start + 1 + size]
+            at += size
+        return row
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the rows hold, padding not counted."""
+        return int(self.packing.lengths.sum(dtype=np.int64))
+
+    @cached_property
+    def trained_tokens(self) -> int:
+        """How many tokens carry loss in one pass."""
+        return int(self._learnt.sum())  # a conversation's first token is never learnt
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any token, its being learnt, or the length."""
+        digest = hashlib.sha256(f"{self.length}/{self._pad_id}".encode())
+        for array in (self._tokens, self._learnt, self.packing.starts, self.packing.row_offsets):
+            digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
+    def batches(
+        self, batch: int, *, limit_rows: int | None = None, host: int = 0, hosts: int = 1
+    ) -> ChatBatches:
+        """Every row once in a fixed order, or the first ``limit_rows`` of that order.
+
+        Raises:
+          DataError: the hosts can not share a batch.
+        """
+        return ChatBatches(self, batch, limit_rows, host, hosts)
+
+
+class ChatBatches:
+    """Batches of each row once; the last one is filled up with rows that carry no loss.
+
+    Attributes:
+      tokens: how many tokens carry loss, over all hosts.
+    """
+
+    def __init__(
+        self, rows: ChatRows, batch: int, limit_rows: int | None, host: int, hosts: int
+    ) -> None:
+        self._rows, self._batch, self._mine = rows, batch, host_rows(batch, host, hosts)
+        order = np.random.default_rng(_VALIDATION_ORDER).permutation(len(rows))
+        self._order = order[:limit_rows].tolist()
+        self.tokens = int(sum(rows[i]["loss_mask"].sum() for i in self._order))
+
+    def __len__(self) -> int:
+        """How many batches."""
+        return math.ceil(len(self._order) / self._batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for first in range(0, len(self._order), self._batch):
+            chosen = self._order[first : first + self._batch]
+            yield stack(
+                [
+                    self._rows[chosen[row]] if row < len(chosen) else self._rows.padding()
+                    for row in self._mine
+                ]
+            )
+
+
+def pack_conversations(
+    conversations: Sequence[Rendered], length: int, pad_id: int, names: Sequence[str] = ()
+) -> ChatRows:
+    """Pack whole conversations into rows of ``length`` by best fit, longest first.
+
+    Args:
+      conversations: each at most ``length + 1`` tokens: a row holds the inputs, and the last token
+        is only a target.
+      names: what errors call each of them; without, they are numbered.
+
+    Raises:
+      DataError: a conversation is too long, or has no token that is learnt.
+    """
+    for number, chat in enumerate(conversations):
+        name = names[number] if names else f"conversation {number}"
+        if len(chat.ids) > length + 1:
+            raise DataError(
+                f"{name} has {len(chat.ids):,} tokens, and a row of {length:,} has room for "
+                f"{length + 1:,}; drop or truncate it, or lengthen the rows"
+            )
+        if not chat.mask[1:].any():
+            raise DataError(f"{name} has no token that is learnt: it would teach nothing")
+    offsets = np.cumsum([0, *(len(chat.ids) for chat in conversations)])
+    empty = np.zeros(0, np.int32)
+    tokens = np.concatenate([empty, *(chat.ids for chat in conversations)]).astype(np.int32)
+    learnt = np.concatenate([empty.astype(bool), *(chat.mask for chat in conversations)])
+    learnt[offsets[:-1]] = False  # nothing comes before a first token to predict it from
+    return ChatRows(tokens, learnt, pack(offsets, length), length, pad_id)
+
+
+def require_trained(batch: Mapping[str, np.ndarray], where: str = "the batch") -> None:
+    """Raise unless some token of the batch carries loss.
+
+    Raises:
+      DataError: none does.
+    """
+    if not np.any(batch["loss_mask"] > 0):
+        raise DataError(
+            f"{where} has no trained token: its loss_mask is zero everywhere, so it would teach "
+            "nothing; check the chat template and the conversations"
+        )
+
+
+@dataclass(frozen=True)
+class ChatCorpus:
+    """Prepared conversations. Made by :func:`lilith.data.chat_prepare.prepare_chats`.
+
+    Attributes:
+      train: the training rows.
+      validation: held-out rows by ``metadata["domain"]``, "all" for conversations without one.
+      report: what was kept and left out.
+      seed: of the training rows' order.
+    """
+
+    tokenizer: Tokenizer
+    train: ChatRows
+    validation: dict[str, ChatRows]
+    report: ChatReport
+    seed: int
+
+    def lines(self) -> list[str]:
+        """What was kept and left out, one fact a line, for a log."""
+        return self.report.lines()
+
+    def train_iterator(
+        self,
+        batch: int,
+        *,
+        seed: int | None = None,
+        host: int = 0,
+        hosts: int = 1,
+        workers: int = 0,
+    ) -> TrainIterator:
+        """Endless batches of ``batch`` rows over all hosts, shuffled anew each time through.
+
+        Args:
+          seed: of the order; None: the corpus's own.
+
+        Raises:
+          DataError: there are fewer rows than one batch, or the hosts can not share a batch.
+        """
+        if len(self.train) < batch:
+            raise DataError(
+                f"the conversations fill {len(self.train):,} rows of {self.train.length:,} "
+                f"tokens, fewer than one batch of {batch:,}; lower train.batch or data.length, or "
+                "add conversations"
+            )
+        seed = self.seed if seed is None else seed
+        rows = mix_rows([("chats", self.train)], {"chats": 1.0}, seed)
+        identity = {"corpus": self.train.fingerprint, "seed": seed}
+        return TrainIterator(rows, batch, identity, host=host, hosts=hosts, workers=workers)
