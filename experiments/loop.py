@@ -23,6 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from experiments.progress import Progress
+from experiments.tuning_config import TuningConfig
 from lilith.config import ExperimentConfig, UserError
 from lilith.config_parsing import to_json
 from lilith.model.estimates import flops_per_token
@@ -34,7 +35,14 @@ from lilith.train.metrics import (
     total_peak_flops,
 )
 from lilith.train.optimizer import make_optimizer, make_schedule
-from lilith.train.state import TrainState, abstract_state, init_state, put_batch
+from lilith.train.state import (
+    TrainState,
+    abstract_state,
+    abstract_state_of,
+    init_state,
+    place_state,
+    put_batch,
+)
 from lilith.train.step import LossFunction, train_step
 
 
@@ -62,9 +70,14 @@ class Stage:
     Attributes:
       evaluate: (params, whole) -> named figures; ``validation_loss`` picks the best checkpoint.
       sample: (params, step) shows what the model writes; None never samples.
+      start: makes the first parameters, in their places on the mesh; None: fresh ones of
+        ``config.model``.
+      target: their shapes, dtypes and shardings, where there is a ``start``.
+      frozen: weights that the loss reads and nothing trains.
+      draws: the loss draws random numbers.
     """
 
-    config: ExperimentConfig
+    config: ExperimentConfig | TuningConfig
     workdir: pathlib.Path
     mesh: Mesh
     loss: LossFunction
@@ -72,6 +85,10 @@ class Stage:
     evaluate: Callable[[Any, bool], dict[str, float]]
     sample: Callable[[Any, int], str] | None
     tokenizer_directory: pathlib.Path
+    start: Callable[[], Any] | None = None
+    target: Any = None
+    frozen: Any = None
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,7 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
             optimizer=optimizer,
             accumulation=config.train.accumulation,
             clip_norm=config.optimizer.clip_norm,
+            seed=config.seed if stage.draws else None,
         ),
         donate_argnums=0,
     )
@@ -153,7 +171,7 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
         while step < config.train.steps:
             batch = put_batch(next(stage.batches), stage.mesh)
             with jax.transfer_guard("disallow"):
-                state, figures = step_function(state, batch)
+                state, figures = step_function(state, batch, stage.frozen)
             step += 1
             loop.note(step, figures)
             loop.look(step, state)
@@ -175,8 +193,13 @@ def _restore_or_init(
 ) -> tuple[TrainState, int]:
     config = stage.config
     if checkpointer.latest_step() is None:
+        if stage.start is not None:
+            return place_state(stage.start(), optimizer, stage.mesh), 0
         return init_state(config.seed, config.model, optimizer, stage.mesh), 0
-    target = abstract_state(config.model, optimizer, stage.mesh)
+    if stage.target is not None:
+        target = abstract_state_of(stage.target, optimizer, stage.mesh)
+    else:
+        target = abstract_state(config.model, optimizer, stage.mesh)
     restored = checkpointer.restore(target)
     for warning in restored.warnings:
         progress.message(f"warning: {warning}")
@@ -202,6 +225,8 @@ class _Loop:
         self.throughput = Throughput()
         self.tokens_per_step = config.train.batch * config.data.length
         self.flops = flops_per_token(config.model, config.data.length).causal
+        if stage.frozen is not None:  # below an adapter no weight has a gradient of its own
+            self.flops *= 2 / 3
         self.peak, _ = total_peak_flops(list(stage.mesh.devices.flat), config.model.compute_dtype)
         self.began = time.perf_counter()
         self.pending: tuple[int, dict[str, jax.Array]] | None = None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,17 +11,23 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from experiments import dry_run as dry
-from experiments.loop import Outcome, Stage, train
+from experiments.loop import Stage, train
 from experiments.progress import Progress, task
-from experiments.report import write_report, write_samples
+from experiments.report import write_report
+from experiments.stage import (
+    Samples,
+    is_reported,
+    say,
+    say_finished,
+    stopped,
+    versions,
+    with_epochs,
+)
 from experiments.workdir import claim_workdir
 from lilith.config import ConfigError, ExperimentConfig
 from lilith.data import Corpus, ValidationSet, prepare
-from lilith.inference.sampler import pad_prompts, sample
-from lilith.inference.sampling import make_controls
 from lilith.model.attention import choose_implementation
 from lilith.model.params import count_params
 from lilith.paths import cache_folder
@@ -35,7 +38,6 @@ from lilith.train.metrics import read_metrics, write_atomically
 from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import put_batch
 
-SHOWN_LINES = 12  # of a sample, in the terminal
 BASELINE_MEGABYTES = 512  # of training text that the n-gram baseline counts, in memory
 
 
@@ -44,22 +46,22 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
     shows = jax.process_index() == 0
     mesh = make_mesh(config.mesh)
     for line in claim_workdir(config, workdir):
-        _say(line, shows)
+        say(line, shows)
     folder = workdir / "checkpoints"
     with Checkpointer(
         folder, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best
     ) as checkpointer:
         latest = checkpointer.latest_step()
-        if latest is not None and latest >= config.train.steps and _is_reported(workdir):
-            _say(
-                f"{workdir} is finished: {latest} of {config.train.steps} steps; see "
-                f"{workdir / 'report.html'}, or set train.steps higher to go on",
-                shows,
-            )
+        corpus = None
+        if config.data.epochs:  # how many steps they are shows when the rows are counted
+            corpus = _corpus(config, next(reversed(list_checkpoints(folder)), None), shows)
+            config = with_epochs(config, corpus.rows)
+        if latest is not None and latest >= config.train.steps and is_reported(workdir):
+            say_finished(workdir, latest, config.train.steps, shows)
             return 0
-        corpus = _corpus(config, next(reversed(list_checkpoints(folder)), None), shows)
+        corpus = corpus or _corpus(config, next(reversed(list_checkpoints(folder)), None), shows)
         stage = _Pretraining(config, workdir, mesh, corpus)
-        _say(stage.introduction(), shows)
+        say(stage.introduction(), shows)
         began = time.perf_counter()
         with Progress(
             config.train.steps,
@@ -70,7 +72,7 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
         ) as progress:
             outcome = train(stage.as_stage(), progress, checkpointer)
     if outcome.signal is not None and not outcome.finished:
-        return _stopped(outcome, workdir, shows)
+        return stopped(outcome, workdir, shows)
     if shows:
         _finish(config, workdir, corpus, time.perf_counter() - began)
     return 0
@@ -80,6 +82,8 @@ def dry_run(config: ExperimentConfig) -> int:
     """Print what the run would be; train nothing."""
     dry.show_costs(config)
     corpus = _corpus(config, None, shows=True)
+    if config.data.epochs:
+        print(f"steps             {with_epochs(config, corpus.rows).train.steps:,}")
     dry.show_first_batch(config, corpus)
     return 0
 
@@ -106,7 +110,9 @@ class _Pretraining:
         self.batches = corpus.train_iterator(
             config.train.batch, seed=config.seed, workers=config.data.workers, **hosts
         )
-        self.samples = _read_samples(workdir)
+        tokenizer, prompts = corpus.tokenizer, config.train.sample_prompts
+        ids = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
+        self.samples = Samples(workdir, prompts, ids, (tokenizer.eos_id,), tokenizer, mesh)
 
     def as_stage(self) -> Stage:
         """What the loop asks for."""
@@ -155,42 +161,8 @@ class _Pretraining:
 
     def sample(self, params: Any, step: int) -> str:
         """Continue the config's prompts, keep the texts, and show the first."""
-        config, tokenizer = self.config, self.corpus.tokenizer
-        prompts = list(config.train.sample_prompts)
-        shards = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-        tokens, lengths = pad_prompts(
-            [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts],
-            rows=-(-len(prompts) // shards) * shards,
-        )
-        samples = sample(
-            params,
-            tokens,
-            lengths,
-            make_controls(
-                len(tokens),
-                seeds=config.seed + np.arange(len(tokens)),
-                temperature=config.train.sample_temperature,
-                stop_ids=(tokenizer.eos_id,),
-            ),
-            config=config.model,
-            new_tokens=config.train.sample_tokens,
-            vocab=tokenizer.vocab_size,
-        )
-        ids, counts = (
-            multihost_utils.process_allgather(x, tiled=True) if jax.process_count() > 1 else x
-            for x in (samples.tokens_BN, samples.length_B)
-        )
-        texts = [
-            tokenizer.decode(np.asarray(row)[: int(count)].tolist(), skip_special=True)
-            for row, count in zip(ids, counts)
-        ][: len(prompts)]
-        self.samples = [old for old in self.samples if old["step"] < step] + [
-            {"step": step, "prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)
-        ]
-        if jax.process_index() == 0:
-            write_samples(self.workdir, self.samples)
-        shown = (prompts[0] + texts[0]).splitlines()[:SHOWN_LINES]
-        return "\n".join([f"step {step} writes:", *(f"    {line}" for line in shown)])
+        config = self.config
+        return self.samples.write(params, step, config.model, config.train, config.seed)
 
 
 def _corpus(config: ExperimentConfig, checkpoint: CheckpointInfo | None, shows: bool) -> Corpus:
@@ -202,7 +174,7 @@ def _corpus(config: ExperimentConfig, checkpoint: CheckpointInfo | None, shows: 
             config.data, config.tokenizer, cache=cache, resume=fingerprint, progress=report
         )
     for line in corpus.report.lines():
-        _say(f"  {line}", shows)
+        say(f"  {line}", shows)
     size = corpus.tokenizer.vocab_size
     if size > config.model.vocab:
         raise ConfigError(
@@ -257,7 +229,7 @@ def _finish(
             "vocabulary": corpus.tokenizer.vocab_size,
             "bytes per token": sum(s.bytes for s in corpus.report.sources) / corpus.tokens,
         },
-        "versions": _versions(),
+        "versions": versions(),
     }
     write_atomically(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
     path = write_report(workdir)
@@ -285,34 +257,3 @@ def _last_bits(workdir: pathlib.Path) -> float:
     return next(r for r in reversed(records) if r.get("whole_validation"))[
         "validation_bits_per_byte"
     ]
-
-
-def _stopped(outcome: Outcome, workdir: pathlib.Path, shows: bool) -> int:
-    name = signal.Signals(outcome.signal or signal.SIGTERM).name
-    _say(
-        f"stopped by {name}: saved step {outcome.step} in {workdir}; the same command resumes",
-        shows,
-    )
-    return 130 if outcome.signal == signal.SIGINT else 0
-
-
-def _is_reported(workdir: pathlib.Path) -> bool:
-    return (workdir / "summary.json").exists() and (workdir / "report.html").exists()
-
-
-def _read_samples(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return json.loads((workdir / "samples.json").read_text())
-    return []
-
-
-def _versions() -> dict[str, str]:
-    import importlib.metadata
-
-    names = ("lilith", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    return {"python": sys.version.split()[0]} | {n: importlib.metadata.version(n) for n in names}
-
-
-def _say(text: str, shows: bool) -> None:
-    if shows:
-        print(text, flush=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -230,6 +232,13 @@ class _Display:
 def visible_text(text: str, encoding: str = "utf-8") -> str:
     """``text`` with control characters and what ``encoding`` lacks written as escapes."""
     return text.translate(_VISIBLE_CONTROLS).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def set_off(text: str) -> str:
+    """``text`` in green on a terminal, and between brackets where there is no colour."""
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        return f"\x1b[32m{text}\x1b[0m"
+    return f"⟦{text}⟧"
 
 
 def _number(value: Any) -> Any:

@@ -32,7 +32,7 @@ CURVES = (
     ("tokens_per_second", "Throughput", "tokens per second", True),
     ("gradient_norm", "Gradient norm", "before clipping", True),
 )
-FREE_TABLES = ("tokenizer", "versions")
+FREE_TABLES = ("losses", "tokenizer", "versions")
 
 
 class ReportError(UserError):
@@ -307,7 +307,10 @@ def _corpus(rows: Any) -> dict[str, Any] | None:
 def _tables(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Tokenizer, versions, and whatever else the summary holds, as pairs of text."""
     tables = []
-    placed = {"parameters", "tokens", "wall_seconds", "packing_waste", "baselines", "corpus"}
+    placed = {
+        "parameters", "tokens", "wall_seconds", "packing_waste", "baselines", "corpus",
+        "conversations", "before", "after",
+    }  # fmt: skip
     for name in FREE_TABLES:
         if pairs := _mapping(summary.get(name)):
             placed.add(name)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import errno
 import importlib
+import json
 import os
 import pathlib
 import runpy
@@ -18,12 +20,24 @@ import time
 from collections.abc import Sequence
 
 from experiments.chat_config import ChatConfig
+from experiments.evaluate_config import EvaluateConfig
+from experiments.instructions_config import InstructionsConfig
+from experiments.tuning_config import TuningConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
 from lilith.config_parsing import apply_overrides, from_json
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 # The module of each stage has run(config, workdir) and dry_run(config).
-STAGES = {"pretrain": "experiments.pretrain", "chat": "experiments.chat"}
+STAGES = {
+    "pretrain": "experiments.pretrain",
+    "sft": "experiments.sft",
+    "chat": "experiments.chat",
+    "make_instructions": "experiments.make_instructions",
+    "evaluate": "experiments.evaluate",
+}
+# What a file in configs/ may return; a run's config.json is of the class that has its stage.
+CONFIG_CLASSES = (ExperimentConfig, TuningConfig, ChatConfig, InstructionsConfig, EvaluateConfig)
+Config = ExperimentConfig | TuningConfig | ChatConfig | InstructionsConfig | EvaluateConfig
 ALIKE_SECONDS = 1.0
 # What a disk refuses; anything else of the system is a fault of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -73,7 +87,7 @@ def _failed(sentence: str) -> int:
     return 2
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig | ChatConfig:
+def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     """The config in file ``name`` (a path, a name in ``configs/``, or a run's config.json).
 
     Raises:
@@ -85,7 +99,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig | 
     config: object = None
     try:
         if path.suffix == ".json":
-            config = from_json(ExperimentConfig, path.read_text())
+            config = _from_json(path.read_text())
         else:
             function = runpy.run_path(str(path)).get("config")
             config = function() if callable(function) else None
@@ -95,11 +109,23 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ExperimentConfig | 
         raise ConfigError(
             f"the config file {path} can not be read: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(config, (ExperimentConfig, ChatConfig)):
-        raise ConfigError(
-            f"{path} has no function config() that returns an ExperimentConfig or a ChatConfig"
-        )
+    if not isinstance(config, CONFIG_CLASSES):
+        known = ", ".join(cls.__name__ for cls in CONFIG_CLASSES)
+        raise ConfigError(f"{path} has no function config() that returns one of {known}")
     return apply_overrides(config, overrides, {"model": PRESETS})
+
+
+def _from_json(text: str) -> Config:
+    """The config that a run wrote, of the class that its stage belongs to."""
+    with contextlib.suppress(ValueError, AttributeError):
+        stage = json.loads(text).get("stage")
+        own = {
+            "sft": TuningConfig, "chat": ChatConfig, "evaluate": EvaluateConfig,
+            "make_instructions": InstructionsConfig,
+        }  # fmt: skip
+        if stage in own:
+            return from_json(own[stage], text)
+    return from_json(ExperimentConfig, text)
 
 
 def _find(name: str) -> pathlib.Path:
@@ -113,7 +139,7 @@ def _find(name: str) -> pathlib.Path:
     raise ConfigError(f"no config {name!r}{nearest(path.stem, known)}; known: {', '.join(known)}")
 
 
-def _stage(config: ExperimentConfig | ChatConfig):
+def _stage(config: Config):
     if config.stage not in STAGES:
         raise ConfigError(
             f"stage is {config.stage!r}{nearest(config.stage, STAGES)}; known: {', '.join(STAGES)}"

@@ -12,21 +12,22 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from experiments.tuning_config import TuningConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError
 from lilith.config_parsing import to_dict, to_json
 from lilith.train.checkpoint import list_checkpoints
 from lilith.train.metrics import write_atomically
 
 # What the arrays and the data position of a checkpoint mean; the rest may change between starts.
-FIXED = ("stage", "seed", "model", "tokenizer", "data")
+FIXED = ("stage", "seed", "base", "adapters", "model", "tokenizer", "data", "lora")
 # How the same model is run and the same data read is not what they are.
 FREE = (
     "model.attention", "model.remat", "model.scan_layers", "model.context",
-    "data.workers", "data.cache",
+    "data.workers", "data.cache", "data.epochs",
 )  # fmt: skip
 
 
-def claim_workdir(config: ExperimentConfig, workdir: pathlib.Path) -> list[str]:
+def claim_workdir(config: ExperimentConfig | TuningConfig, workdir: pathlib.Path) -> list[str]:
     """Make the folder, check that a run already in it is of the same model, write config.json.
 
     Returns:
@@ -79,7 +80,9 @@ def _require_readable(path: pathlib.Path) -> None:
         ) from None
 
 
-def _changed_fields(config: ExperimentConfig, workdir: pathlib.Path) -> dict[str, tuple[Any, Any]]:
+def _changed_fields(
+    config: ExperimentConfig | TuningConfig, workdir: pathlib.Path
+) -> dict[str, tuple[Any, Any]]:
     """Old and new value of every field that differs from the newest checkpoint's config."""
     checkpoints = list_checkpoints(workdir) if (workdir / "checkpoints").is_dir() else []
     if not checkpoints:

@@ -213,6 +213,7 @@ class DataConfig:
     validation_fraction: float = 0.01  # of documents, by content hash
     validation_kilobytes: int = 512  # at most this much text is kept for validation
     max_document_kilobytes: int = 1024  # longer code is skipped as generated, longer text is cut
+    epochs: float = 0.0  # passes over all rows, which then set train.steps; 0: train.steps counts
     workers: int = 0  # reading processes beside the training one
     cache: str = ""  # where tokenised corpora are kept; "": under the run's folder
 
@@ -232,6 +233,7 @@ class DataConfig:
             "data.validation_kilobytes and data.max_document_kilobytes must be positive",
         )
         _require(self.workers >= 0, f"data.workers is {self.workers}; it must be 0 or more")
+        _require(0 <= self.epochs < math.inf, f"data.epochs is {self.epochs}; it must be 0 or more")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "shamshel": {"config", "config_parsing"},
     "sharding": GROUND,
     "model": {"sharding"},
-    "data": {"tokenizer"},
+    "data": {"tokenizer", "quant", "shamshel"},
     "train": {"model", "data", "inference", "sharding", "tokenizer"},
     "inference": {"model", "sharding", "tokenizer"},
     "interop": {"model", "sharding", "tokenizer", "inference", "train"},

@@ -1,0 +1,100 @@
+"""Held-out questions with the tool call that answers each, and whether a given call is the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lilith.config import ConfigError
+from lilith.data.instructions.quant_talk import tools
+from lilith.data.instructions.registry import make, prompt_digest
+
+TOLERANCE = 1e-9  # relative
+# The kinds in which one question is answered by one call.
+CALL_KINDS = (
+    "quant_price_european", "quant_greeks", "quant_implied_volatility", "quant_american",
+    "quant_barrier", "quant_asian", "quant_monte_carlo", "quant_delta_hedge", "quant_portfolio",
+    "quant_frontier", "quant_backtest_metrics", "quant_backtest", "quant_statistics",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ToolPrompt:
+    """A question and the call that answers it.
+
+    Attributes:
+      messages: the system's, with the tools, and the user's.
+      expected: ``{"name", "arguments"}``.
+      kind, index: which generated conversation it is from.
+    """
+
+    messages: list[dict[str, Any]]
+    expected: dict[str, Any]
+    kind: str
+    index: int
+
+
+def tool_call_prompts(seed: int, count: int, *, held_out: bool = True) -> list[ToolPrompt]:
+    """``count`` different questions, the kinds of :data:`CALL_KINDS` in turn.
+
+    Args:
+      held_out: ask in held-out words about held-out numbers, the default; else in training ones.
+
+    Raises:
+      ConfigError: a negative count.
+    """
+    if count < 0:
+        raise ConfigError(f"count is {count}; ask for 0 or more prompts")
+    prompts: list[ToolPrompt] = []
+    seen: set[bytes] = set()
+    turn = 0
+    while len(prompts) < count:
+        index, at = divmod(turn, len(CALL_KINDS))
+        turn += 1
+        record = make(CALL_KINDS[at], seed, index, held_out=held_out)
+        if prompt_digest(record) not in seen:
+            seen.add(prompt_digest(record))
+            asked, expected = record["messages"][:2], record["metadata"]["check"]["tool_calls"][0]
+            prompts.append(ToolPrompt(asked, expected, CALL_KINDS[at], index))
+    return prompts
+
+
+def same_call(expected: Mapping[str, Any], given: Any) -> bool:
+    """Whether ``given`` calls the same tool with the same arguments as ``expected``.
+
+    Numbers agree within :data:`TOLERANCE`, relative; an optional argument that one of them leaves
+    out counts as its declared default; order does not matter. Anything else that differs, an
+    argument that the tool does not have, and anything that is not a call at all, is not the same.
+    """
+    if not isinstance(given, Mapping) or given.get("name") != expected["name"]:
+        return False
+    arguments = given.get("arguments")
+    if not isinstance(arguments, Mapping) or set(given) - {"name", "arguments"}:
+        return False
+    parameters = {own.name: own for own in tools()[expected["name"]].parameters}
+    if set(arguments) - set(parameters):
+        return False
+    for name, own in parameters.items():
+        sides = [side.get(name, own.default) for side in (expected["arguments"], arguments)]
+        if not _same(*sides):
+            return False
+    return True
+
+
+def _same(expected: Any, given: Any) -> bool:
+    if _is_number(expected) and _is_number(given):
+        try:
+            return math.isclose(expected, given, rel_tol=TOLERANCE, abs_tol=0.0)
+        except OverflowError:  # a whole number beyond all floats
+            return expected == given
+    if isinstance(expected, Mapping) and isinstance(given, Mapping):
+        return set(expected) == set(given) and all(_same(expected[k], given[k]) for k in expected)
+    if isinstance(expected, (list, tuple)) and isinstance(given, (list, tuple)):
+        return len(expected) == len(given) and all(map(_same, expected, given))
+    return type(expected) is type(given) and expected == given
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
