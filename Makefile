@@ -13,8 +13,9 @@ FAST := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 run: .venv/installed
 	$(FAST) $(BIN)/python -m experiments.run --config configs/pretrain_nano.py
 
+# Two processes, each with whole files: most of a test's time is one thread compiling.
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/peers
+	$(BIN)/python -m pytest --ignore=tests/peers -n 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

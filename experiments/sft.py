@@ -27,6 +27,7 @@ from experiments.stage import (
 from experiments.tuning_config import TuningConfig
 from experiments.workdir import claim_workdir
 from lilith.config import ConfigError, ModelConfig
+from lilith.data.chat import prompt_ids
 from lilith.interop.huggingface_tokenizer import TEMPLATE_FILE
 from lilith.interop.load import CheckpointInfo, load_model, merge_adapters
 from lilith.model.params import Params, abstract_params, count_params
@@ -177,7 +178,7 @@ class Tuning:
         )
         tokenizer, prompts = base.tokenizer, config.train.sample_prompts
         ids = [
-            base.template.encode([{"role": "user", "content": prompt}], tokenizer)
+            prompt_ids([{"role": "user", "content": prompt}], tokenizer, base.template)
             for prompt in prompts
         ]
         stops = (tokenizer.eos_id, *base.info.stop_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -140,19 +140,6 @@ def pack_conversations(
     learnt = np.concatenate([empty.astype(bool), *(chat.mask for chat in conversations)])
     learnt[offsets[:-1]] = False  # nothing comes before a first token to predict it from
     return ChatRows(tokens, learnt, pack(offsets, length), length, pad_id)
-
-
-def require_trained(batch: Mapping[str, np.ndarray], where: str = "the batch") -> None:
-    """Raise unless some token of the batch carries loss.
-
-    Raises:
-      DataError: none does.
-    """
-    if not np.any(batch["loss_mask"] > 0):
-        raise DataError(
-            f"{where} has no trained token: its loss_mask is zero everywhere, so it would teach "
-            "nothing; check the chat template and the conversations"
-        )
 
 
 @dataclass(frozen=True)

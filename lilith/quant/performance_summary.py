@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from lilith.quant import performance as core
 from lilith.quant.drawdown import drawdowns
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 from lilith.quant.statistics import Scalar, excess_kurtosis, mean, quantile, skewness
 from lilith.quant.tail_risk import (
     conditional_value_at_risk,
@@ -17,7 +17,7 @@ from lilith.quant.tail_risk import (
 )
 
 
-@double_precision(static=("compounding",))
+@double_precision(static=("compounding",), compiler_options=QUICK_COMPILATION)
 def performance_summary(
     returns: jax.Array,
     benchmark: jax.Array | None = None,

@@ -10,6 +10,9 @@ import jax
 import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# XLA's older CPU emitters compile a program of many small steps in half the time, and it runs about
+# as fast. Not for formulas on large arrays, which the newer ones run faster.
+QUICK_COMPILATION = {"xla_cpu_use_fusion_emitters": False}
 
 
 def double_precision(

@@ -193,11 +193,12 @@ def earned_value_report(draw: Draw) -> Conversation:
         f"actual cost {ac}."
     )
     sv, cv = figures["schedule_variance"], figures["cost_variance"]
+    schedule, cost = (("−" if v < 0 else "") + money.format(grouped(abs(v))) for v in (sv, cv))
     spi, cpi = (plain(figures[name], 3) for name in ("spi", "cpi"))
     lines = [
-        f"Schedule: SV = {ev} − {pv} = {money.format(grouped(sv))}; SPI = {spi}, "
+        f"Schedule: SV = {ev} − {pv} = {schedule}; SPI = {spi}, "
         + ("behind plan" if sv < 0 else "ahead of plan" if sv else "on plan"),
-        f"Cost: CV = {ev} − {ac} = {money.format(grouped(cv))}; CPI = {cpi}, "
+        f"Cost: CV = {ev} − {ac} = {cost}; CPI = {cpi}, "
         + ("over budget" if cv < 0 else "under budget" if cv else "on budget"),
     ]
     if difficulty != "easy":

@@ -18,7 +18,7 @@ import numpy as np
 
 from lilith.quant.options import black_scholes
 from lilith.quant.options.shapes import broadcast_options, map_options
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 from lilith.quant.special import ndtr, norm_pdf
 
 OK = 0
@@ -89,7 +89,7 @@ def price(
     return found.price
 
 
-@double_precision
+@double_precision(compiler_options=QUICK_COMPILATION)
 def solve(
     spot: Any,
     strike: Any,

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from lilith.quant.options import black_scholes
 from lilith.quant.options.barrier_formula import Option, closed_form, whole_and_beyond
 from lilith.quant.options.blocks import in_blocks
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 
 GREEKS = ("price", "delta", "gamma", "theta", "vega", "rho")
 KINDS = ("down-out", "down-in", "up-out", "up-in")
@@ -22,7 +22,7 @@ _LARGEST_TOTAL = 1e6  # total volatility: as good as infinite, and its powers ar
 
 
 @in_blocks(static=("kind",))
-@double_precision(static=("kind",))
+@double_precision(static=("kind",), compiler_options=QUICK_COMPILATION)
 def price(
     spot: ArrayLike,
     strike: ArrayLike,
@@ -63,7 +63,7 @@ def price(
 
 
 @in_blocks(static=("kind",))
-@double_precision(static=("kind",))
+@double_precision(static=("kind",), compiler_options=QUICK_COMPILATION)
 def greeks(
     spot: ArrayLike,
     strike: ArrayLike,

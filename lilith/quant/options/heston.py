@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from lilith.quant.options.shapes import broadcast_options, map_options
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 
 OK = 0
 INPUT_OUTSIDE = 1  # see ``price``
@@ -48,7 +48,7 @@ class Heston(NamedTuple):
     correlation: Any
 
 
-@double_precision
+@double_precision(compiler_options=QUICK_COMPILATION)
 def price(
     spot: Any,
     strike: Any,

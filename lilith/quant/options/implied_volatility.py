@@ -19,7 +19,7 @@ from lilith.quant.options import black_scholes, double_double
 from lilith.quant.options.blocks import in_blocks
 from lilith.quant.options.normalised_black import out_of_the_money
 from lilith.quant.options.normalised_implied import black_total_volatility
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 
 SOLVED, AT_LOWER_BOUND, BELOW_LOWER_BOUND, AT_UPPER_BOUND, ABOVE_UPPER_BOUND = range(5)
 EXPIRED, INVALID = 5, 6
@@ -62,7 +62,7 @@ class Bounds(NamedTuple):
 
 
 @in_blocks()
-@double_precision
+@double_precision(compiler_options=QUICK_COMPILATION)
 def implied_volatility(
     price: ArrayLike,
     spot: ArrayLike,
@@ -90,7 +90,7 @@ def implied_volatility(
 
 
 @in_blocks()
-@double_precision
+@double_precision(compiler_options=QUICK_COMPILATION)
 def solve_implied_volatility(
     price: ArrayLike,
     spot: ArrayLike,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from lilith.quant.options.monte_carlo import random_key
 from lilith.quant.options.shapes import broadcast_options, check_counts, map_options
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 from lilith.quant.special import safe_sqrt
 
 DEGREE = 3  # of the polynomials: four functions with the constant
@@ -77,7 +77,7 @@ def price(
     return estimate(options, random_key(seed), dates=exercise_dates, pairs=(paths + 1) // 2)
 
 
-@double_precision(static=("dates", "pairs"))
+@double_precision(static=("dates", "pairs"), compiler_options=QUICK_COMPILATION)
 def estimate(options: tuple[Any, ...], key: Any, *, dates: int, pairs: int) -> BermudanEstimate:
     """The pure core: as ``price``, with a JAX random key and static counts."""
     return map_options(

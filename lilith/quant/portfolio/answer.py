@@ -8,13 +8,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from lilith.quant.portfolio.spectrum import condition_number
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 
-# These programs are many small kernels around LAPACK calls. The older emitters compile them in half
-# the time; the memory-optimised schedule runs them one after another, where the default hands
-# them between threads, which costs more than they do.
+# These programs are many small kernels around LAPACK calls. The memory-optimised schedule runs them
+# one after another, where the default hands them between threads, which costs more than they do.
 COMPILER_OPTIONS = {
-    "xla_cpu_use_fusion_emitters": False,
+    **QUICK_COMPILATION,
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
 }
 

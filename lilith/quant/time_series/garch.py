@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lilith.quant.precision import double_precision
+from lilith.quant.precision import QUICK_COMPILATION, double_precision
 from lilith.quant.statistics import Scalar, mean
 from lilith.quant.time_series.maximum_likelihood import BAD_INPUT, Estimate, maximize
 
@@ -114,7 +114,9 @@ def _normal_log_density(residuals: jax.Array, variances: jax.Array) -> jax.Array
     return jnp.where(positive, density, jnp.nan)
 
 
-@double_precision(static=("mean_model", "backcast", "most_iterations"))
+@double_precision(
+    static=("mean_model", "backcast", "most_iterations"), compiler_options=QUICK_COMPILATION
+)
 def garch_fit(
     series: jax.Array,
     *,
