@@ -14,11 +14,12 @@ import numpy as np
 
 from experiments import dry_run as dry
 from experiments.loop import Stage, train
-from experiments.progress import Progress, task
+from experiments.progress import task
 from experiments.report import write_report
 from experiments.stage import (
     Samples,
     is_reported,
+    progress_of,
     say,
     say_finished,
     stopped,
@@ -63,13 +64,7 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
         stage = _Pretraining(config, workdir, mesh, corpus)
         say(stage.introduction(), shows)
         began = time.perf_counter()
-        with Progress(
-            config.train.steps,
-            config.name,
-            log_every=config.train.log_every,
-            start=latest or 0,
-            enabled=shows,
-        ) as progress:
+        with progress_of(config, latest or 0, shows) as progress:
             outcome = train(stage.as_stage(), progress, checkpointer)
     if outcome.signal is not None and not outcome.finished:
         return stopped(outcome, workdir, shows)

@@ -13,11 +13,12 @@ import jax
 
 from experiments.conversations import Conversations, prepare_conversations, show_first_batch
 from experiments.loop import Stage, train
-from experiments.progress import Progress, task
+from experiments.progress import task
 from experiments.report import write_report
 from experiments.stage import (
     Samples,
     is_reported,
+    progress_of,
     say,
     say_finished,
     stopped,
@@ -82,13 +83,7 @@ def run(config: TuningConfig, workdir: pathlib.Path) -> int:
         began = time.perf_counter()
         if latest is None:
             tuning.look_before()
-        with Progress(
-            config.train.steps,
-            config.name,
-            log_every=config.train.log_every,
-            start=latest or 0,
-            enabled=shows,
-        ) as progress:
+        with progress_of(config, latest or 0, shows) as progress:
             outcome = train(tuning.as_stage(), progress, checkpointer)
     if outcome.signal is not None and not outcome.finished:
         return stopped(outcome, workdir, shows)

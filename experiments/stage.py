@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from experiments.loop import Outcome
+from experiments.progress import Progress
 from experiments.report import write_samples
 from experiments.tuning_config import TuningConfig
 from lilith.config import ExperimentConfig, ModelConfig, TrainConfig
@@ -55,6 +56,17 @@ def with_epochs(config: C, rows: int) -> C:
         return config
     steps = math.ceil(rows * config.data.epochs / config.train.batch)
     return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps))
+
+
+def progress_of(config: ExperimentConfig | TuningConfig, start: int, shows: bool) -> Progress:
+    """The progress bar of a run's steps, from ``start`` on."""
+    return Progress(
+        config.train.steps,
+        config.name,
+        log_every=config.train.log_every,
+        start=start,
+        enabled=shows,
+    )
 
 
 def stopped(outcome: Outcome, workdir: pathlib.Path, shows: bool) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from lilith.config import ModelConfig
 from lilith.model.transformer import forward, output_table
 from lilith.sharding import DEFAULT_RULES, ShardingRules
@@ -18,15 +20,20 @@ def pretrain_loss(
     config: ModelConfig,
     z_loss: float = 0.0,
     chunk: int = 1024,
+    noise_BTD: jax.Array | None = None,
     rules: ShardingRules = DEFAULT_RULES,
 ) -> CrossEntropy:
-    """Sums of the next-token loss over the rows of ``batch``; see :func:`cross_entropy`."""
+    """Sums of the next-token loss over the rows of ``batch``; see :func:`cross_entropy`.
+
+    ``noise_BTD`` is added to the embeddings.
+    """
     hidden_BTD, _ = forward(
         params,
         batch.tokens,
         config,
         positions_BT=batch.positions,
         segments_BT=batch.segment_ids,
+        noise_BTD=noise_BTD,
         rules=rules,
     )
     return cross_entropy(

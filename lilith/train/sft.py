@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from lilith.config import ModelConfig
 from lilith.model.params import Params
-from lilith.model.transformer import forward, output_table
 from lilith.sharding import DEFAULT_RULES, ShardingRules, constrain
 from lilith.train.lora import apply_adapter
 from lilith.train.lora_config import LoraConfig
-from lilith.train.losses import CrossEntropy, cross_entropy
+from lilith.train.losses import CrossEntropy
+from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import Batch
 
 
@@ -47,24 +47,8 @@ def sft_loss(
     noise_BTD = None
     if neftune and noise_key is not None:
         noise_BTD = embedding_noise(noise_key, batch.segment_ids, config.d_model, neftune, rules)
-    hidden_BTD, _ = forward(
-        weights,
-        batch.tokens,
-        config,
-        positions_BT=batch.positions,
-        segments_BT=batch.segment_ids,
-        noise_BTD=noise_BTD,
-        rules=rules,
-    )
-    return cross_entropy(
-        hidden_BTD,
-        output_table(weights, config),
-        batch.targets,
-        batch.loss_mask,
-        z_loss=z_loss,
-        softcap=config.logit_softcap,
-        chunk=chunk,
-        rules=rules,
+    return pretrain_loss(
+        weights, batch, config=config, z_loss=z_loss, chunk=chunk, noise_BTD=noise_BTD, rules=rules
     )
 
 

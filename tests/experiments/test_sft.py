@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
 from functools import partial
 
@@ -12,7 +14,8 @@ import pytest
 
 import experiments.sft
 from experiments.run import main
-from lilith.config import ModelConfig
+from experiments.stage import with_epochs
+from lilith.config import DataConfig, ExperimentConfig, ModelConfig, TrainConfig
 from lilith.interop.gguf import write_gguf
 from lilith.interop.load import load_checkpoint, load_model
 from lilith.model.params import init_params
@@ -183,6 +186,16 @@ def test_the_first_batch_is_shown_with_what_is_learnt_set_off(place, capsys):
     assert "⟦<|im_start|>" not in out
 
 
+def test_epochs_set_the_steps(place, capsys):
+    assert main(["--config", str(place / "config.py"), "--dry-run", "--set", "data.epochs=3"]) == 0
+    out = capsys.readouterr().out
+    rows = int(re.search(r"(\d+) rows of 192", out)[1])
+    assert f"stage sft, {math.ceil(3 * rows / 4)} steps" in out
+    config = ExperimentConfig(data=DataConfig(epochs=1.5), train=TrainConfig(steps=7, batch=4))
+    assert with_epochs(config, 33).train.steps == 13
+    assert with_epochs(ExperimentConfig(train=TrainConfig(steps=7)), 33).train.steps == 7
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -196,6 +209,7 @@ def test_the_first_batch_is_shown_with_what_is_learnt_set_off(place, capsys):
         (["remat=some"], "remat is 'some'"),
         (["compute_dtype=int8"], "compute_dtype is 'int8'"),
         (["neftune=-1"], "neftune is -1"),
+        (["data.epochs=-1"], "data.epochs is -1"),
         (["train.batch=400"], "fewer than one batch of 400"),
         (["lora.rnk=3"], "unknown key 'lora.rnk' (did you mean 'rank'?)"),
     ],
