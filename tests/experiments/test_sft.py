@@ -189,7 +189,7 @@ def test_the_first_batch_is_shown_with_what_is_learnt_set_off(place, capsys):
 def test_epochs_set_the_steps(place, capsys):
     assert main(["--config", str(place / "config.py"), "--dry-run", "--set", "data.epochs=3"]) == 0
     out = capsys.readouterr().out
-    rows = int(re.search(r"(\d+) rows of 192", out)[1])
+    rows = int(re.search(r"^(\d+) rows of 192", out, re.MULTILINE)[1])
     assert f"stage sft, {math.ceil(3 * rows / 4)} steps" in out
     config = ExperimentConfig(data=DataConfig(epochs=1.5), train=TrainConfig(steps=7, batch=4))
     assert with_epochs(config, 33).train.steps == 13
