@@ -166,6 +166,8 @@ class Terminal:
 
     def run(self) -> None:
         """Ask and answer until the person leaves."""
+        # A shell that started this in the background has Ctrl-C ignored; here is a person.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with contextlib.suppress(ImportError):  # Windows: without editing of lines and history
             import readline  # noqa: F401 (input() uses it)
         self._say(f"{self.title}\n{self._greeting()}")
