@@ -85,12 +85,10 @@ def _sums(
 
 
 def _sums_forward(settings, hidden_BTD, table_VD, targets_BT, weights_BT):
-    arguments = (hidden_BTD, table_VD, targets_BT, weights_BT)
-    # Below an adapter the table is not trained, and its gradient would be the costliest of all.
-    sums, (d_hidden, d_table) = _on_shards(
-        settings, *(own.value for own in arguments), gradients=True
+    sums, gradients = _on_shards(
+        settings, hidden_BTD, table_VD, targets_BT, weights_BT, gradients=True
     )
-    return sums, (d_hidden, d_table if table_VD.perturbed else None)
+    return sums, gradients
 
 
 def _sums_backward(settings, gradients, cotangents):
@@ -100,13 +98,13 @@ def _sums_backward(settings, gradients, cotangents):
     # Targets are integers and weights are data: neither has a gradient.
     return (
         (scale * d_hidden).astype(d_hidden.dtype),
-        None if d_table is None else scale.astype(d_table.dtype) * d_table,
+        scale.astype(d_table.dtype) * d_table,
         None,
         None,
     )
 
 
-_sums.defvjp(_sums_forward, _sums_backward, symbolic_zeros=True)
+_sums.defvjp(_sums_forward, _sums_backward)
 
 
 def _on_shards(settings, hidden_BTD, table_VD, targets_BT, weights_BT, *, gradients):

@@ -155,6 +155,26 @@ def test_stopped_and_resumed_is_the_same_run(place, adapter_run, monkeypatch, ca
     assert losses[0] == losses[1]
 
 
+def test_dropout_and_noise_are_drawn_in_training_and_the_limit_holds(place, adapter_run, capsys):
+    workdir = place / "plain"
+    plain = (
+        "neftune=0",
+        "lora.dropout=0",
+        "data.limit=40",
+        "train.steps=1",
+        "train.sample_every=0",
+    )
+    assert tune(place, workdir, *plain) == 0
+    assert "40 conversations read" in capsys.readouterr().out
+    noisy = place / "noisy"
+    assert tune(place, noisy, *plain[2:]) == 0
+    first = [read_metrics(folder / "metrics.jsonl") for folder in (workdir, noisy)]
+    losses = [
+        next(r["loss"] for r in records if r["step"] == 1 and "loss" in r) for records in first
+    ]
+    assert abs(losses[0] - losses[1]) > 1e-4
+
+
 def test_one_adapter_over_another(place, adapter_run):
     workdir = place / "second"
     below = f"adapters={adapter_run / 'adapter'}"

@@ -151,7 +151,7 @@ def test_only_the_adapter_has_gradients_and_moments(lora):
         params = abstract_adapter(config, own) if own.rank else base
         state = jax.eval_shape(lambda params: state_from_params(params, optimizer), params)
         step = jax.jit(
-            partial(train_step, loss=partial(sft_loss, config=config, lora=own, chunk=8),
+            partial(train_step, loss=partial(sft_loss, config=config, lora=own, chunk=4),
                     optimizer=optimizer),
             donate_argnums=0,
         )  # fmt: skip
