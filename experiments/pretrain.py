@@ -28,6 +28,7 @@ from experiments.stage import (
 )
 from experiments.workdir import claim_workdir
 from lilith.config import ConfigError, ExperimentConfig
+from lilith.config_parsing import to_json
 from lilith.data import Corpus, ValidationSet, prepare
 from lilith.model.attention import choose_implementation
 from lilith.model.params import count_params
@@ -57,6 +58,8 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
         if config.data.epochs:  # how many steps they are shows when the rows are counted
             corpus = _corpus(config, next(reversed(list_checkpoints(folder)), None), shows)
             config = with_epochs(config, corpus.rows)
+            if shows:
+                write_atomically(workdir / "config.json", to_json(config))
         if latest is not None and latest >= config.train.steps and is_reported(workdir):
             say_finished(workdir, latest, config.train.steps, shows)
             return 0

@@ -64,14 +64,14 @@ def run(config: TuningConfig, workdir: pathlib.Path) -> int:
     mesh = make_mesh(config.mesh)
     base = load_base(config, mesh)
     config = of_base(config, base)
+    with task("reading conversations", enabled=shows):
+        chats = prepare_conversations(config, base.tokenizer, base.template)
+    config = with_epochs(config, len(chats.corpus.train))
     for line in claim_workdir(config, workdir):
         say(line, shows)
     with Checkpointer(
         workdir / "checkpoints", keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best
     ) as checkpointer:
-        with task("reading conversations", enabled=shows):
-            chats = prepare_conversations(config, base.tokenizer, base.template)
-        config = with_epochs(config, len(chats.corpus.train))
         latest = checkpointer.latest_step()
         if latest is not None and latest >= config.train.steps and is_reported(workdir):
             say_finished(workdir, latest, config.train.steps, shows)

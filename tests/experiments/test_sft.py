@@ -211,6 +211,10 @@ def test_epochs_set_the_steps(place, capsys):
     out = capsys.readouterr().out
     rows = int(re.search(r"^(\d+) rows of 192", out, re.MULTILINE)[1])
     assert f"stage sft, {math.ceil(3 * rows / 4)} steps" in out
+    run = ("data.epochs=0.2", "train.sample_every=0")
+    assert tune(place, place / "epochs", *run) == 0
+    written = json.loads((place / "epochs" / "config.json").read_text())
+    assert written["train"]["steps"] == math.ceil(0.2 * rows / 4)
     config = ExperimentConfig(data=DataConfig(epochs=1.5), train=TrainConfig(steps=7, batch=4))
     assert with_epochs(config, 33).train.steps == 13
     assert with_epochs(ExperimentConfig(train=TrainConfig(steps=7)), 33).train.steps == 7
