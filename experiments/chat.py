@@ -11,7 +11,8 @@ from typing import TextIO
 from experiments.chat_config import ChatConfig
 from experiments.chat_console import Terminal, answer_lines, answer_once
 from experiments.chat_session import Chat, ChatModel, load_history
-from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
+from experiments.config_kinds import require_kind
+from lilith.config import ExperimentConfig, UserError, nearest
 from lilith.interop.hub import SOURCES, find_model, place_of
 from lilith.paths import compiled_folder
 from lilith.tokenizer.chat_template import CHATML, ChatTemplate
@@ -85,13 +86,11 @@ def _printable(stream: TextIO) -> TextIO:
 
 
 def _chat_config(config: ExperimentConfig | ChatConfig) -> ChatConfig:
-    if not isinstance(config, ChatConfig):
-        raise ConfigError(
-            f"{config.name} is the config of a training run, and stage 'chat' needs one like "
-            "configs/chat_smollm2.py; chat with what a run has made by "
-            f"--config chat_smollm2 --set checkpoint=runs/{config.name}"
-        )
-    return config
+    remedy = (
+        "; chat with what a run has made by "
+        f"--config chat_smollm2 --set checkpoint=runs/{config.name}"
+    )
+    return require_kind(config, ChatConfig, "chat_smollm2", remedy)
 
 
 def _model_facts(name: str) -> dict[str, str]:

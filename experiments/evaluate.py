@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
+from experiments.config_kinds import require_kind
 from experiments.evaluate_config import EvaluateConfig
 from experiments.progress import task
 from experiments.stage import versions
@@ -16,6 +17,7 @@ from lilith.train.metrics import write_atomically
 
 def run(config: EvaluateConfig, workdir: pathlib.Path) -> int:
     """Ask, judge, print, and write ``results.json`` and ``answers.jsonl``; the exit code."""
+    config = require_kind(config, EvaluateConfig, "eval_tool_calls")
     model, _, info = load_checkpoint(config.checkpoint)
     print(info, flush=True)
     prompts = tool_call_prompts(config.seed, config.count)
@@ -46,6 +48,7 @@ def run(config: EvaluateConfig, workdir: pathlib.Path) -> int:
 
 def dry_run(config: EvaluateConfig) -> int:
     """Print the first questions and what answers them; ask nothing."""
+    config = require_kind(config, EvaluateConfig, "eval_tool_calls")
     for prompt in tool_call_prompts(config.seed, min(config.count, 3)):
         for message in prompt.messages:
             print(f"[{message['role']}] {message['content']}")

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from experiments.config_kinds import require_kind
 from experiments.instructions_config import InstructionsConfig
 from experiments.progress import format_duration, task, visible_text
-from lilith.config import ConfigError, ExperimentConfig, UserError
+from lilith.config import ExperimentConfig, UserError
 from lilith.config_parsing import to_dict
 from lilith.data.instructions.code_checks import all_verified
 from lilith.data.instructions.drawing import Conversation
@@ -36,7 +37,7 @@ def run(config: ExperimentConfig | InstructionsConfig, workdir: pathlib.Path) ->
     Raises:
       UserError: a file holds something else and overwrite is false, or the folder can not be used.
     """
-    config = _instructions_config(config)
+    config = require_kind(config, InstructionsConfig, "make_instructions")
     _weights(config)
     training, held_out = paths(config, workdir)
     for path in _written(config, training, held_out):
@@ -59,7 +60,7 @@ def run(config: ExperimentConfig | InstructionsConfig, workdir: pathlib.Path) ->
 
 def dry_run(config: ExperimentConfig | InstructionsConfig) -> int:
     """Say what would be written and print a few conversations."""
-    config = _instructions_config(config)
+    config = require_kind(config, InstructionsConfig, "make_instructions")
     print(f"{config.name}: stage {config.stage}")
     by_domain: dict[str, float] = {}
     for name, share in _weights(config).items():
@@ -83,15 +84,6 @@ def paths(config: InstructionsConfig, workdir: pathlib.Path) -> tuple[pathlib.Pa
 def summary_path(path: pathlib.Path) -> pathlib.Path:
     """Where the summary of a file of conversations is."""
     return path.with_name(f"{path.stem}.summary.json")
-
-
-def _instructions_config(config: ExperimentConfig | InstructionsConfig) -> InstructionsConfig:
-    if not isinstance(config, InstructionsConfig):
-        raise ConfigError(
-            f"{config.name} is the config of a training run, and stage 'make_instructions' needs "
-            "one like configs/make_instructions.py"
-        )
-    return config
 
 
 def _weights(config: InstructionsConfig) -> dict[str, Any]:

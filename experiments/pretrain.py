@@ -19,6 +19,7 @@ from experiments.report import write_report
 from experiments.stage import (
     Samples,
     is_reported,
+    last_evaluation,
     progress_of,
     say,
     say_finished,
@@ -36,7 +37,7 @@ from lilith.paths import cache_folder
 from lilith.sharding import make_mesh
 from lilith.tokenizer import load_tokenizer
 from lilith.train.checkpoint import Checkpointer, CheckpointInfo, list_checkpoints
-from lilith.train.metrics import read_metrics, write_atomically
+from lilith.train.metrics import write_atomically
 from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import put_batch
 
@@ -200,7 +201,7 @@ def _finish(
     with task("counting byte 5-grams", total=1) as report:
         ngram = NgramModel.train(_first_bytes(corpus, BASELINE_MEGABYTES * 10**6))
         baselines = {
-            "model": _last_bits(workdir),
+            "model": last_evaluation(workdir)["validation_bits_per_byte"],
             "byte 5-gram, Kneser-Ney": ngram.bits_per_byte(held_out),
             "xz -9": xz_bits_per_byte(b"".join(held_out)),
         }
@@ -247,11 +248,3 @@ def _first_bytes(corpus: Corpus, count: int) -> Iterator[bytes]:
         raw = text.encode()
         count -= len(raw)
         yield raw
-
-
-def _last_bits(workdir: pathlib.Path) -> float:
-    """Bits per byte of the last evaluation on the whole held-out text."""
-    records = read_metrics(workdir / "metrics.jsonl")
-    return next(r for r in reversed(records) if r.get("whole_validation"))[
-        "validation_bits_per_byte"
-    ]

@@ -18,6 +18,7 @@ import runpy
 import sys
 import time
 from collections.abc import Sequence
+from typing import get_args
 
 from experiments.chat_config import ChatConfig
 from experiments.evaluate_config import EvaluateConfig
@@ -36,8 +37,8 @@ STAGES = {
     "evaluate": "experiments.evaluate",
 }
 # What a file in configs/ may return; a run's config.json is of the class that has its stage.
-CONFIG_CLASSES = (ExperimentConfig, TuningConfig, ChatConfig, InstructionsConfig, EvaluateConfig)
 Config = ExperimentConfig | TuningConfig | ChatConfig | InstructionsConfig | EvaluateConfig
+CONFIG_CLASSES = get_args(Config)
 ALIKE_SECONDS = 1.0
 # What a disk refuses; anything else of the system is a fault of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -119,10 +120,7 @@ def _from_json(text: str) -> Config:
     """The config that a run wrote, of the class that its stage belongs to."""
     with contextlib.suppress(ValueError, AttributeError):
         stage = json.loads(text).get("stage")
-        own = {
-            "sft": TuningConfig, "chat": ChatConfig, "evaluate": EvaluateConfig,
-            "make_instructions": InstructionsConfig,
-        }  # fmt: skip
+        own = {cls.stage: cls for cls in CONFIG_CLASSES}
         if stage in own:
             return from_json(own[stage], text)
     return from_json(ExperimentConfig, text)

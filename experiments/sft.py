@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from experiments.config_kinds import require_kind
 from experiments.conversations import Conversations, prepare_conversations, show_first_batch
 from experiments.loop import Stage, train
 from experiments.progress import task
@@ -18,6 +19,7 @@ from experiments.report import write_report
 from experiments.stage import (
     Samples,
     is_reported,
+    last_evaluation,
     progress_of,
     say,
     say_finished,
@@ -42,7 +44,7 @@ from lilith.train.lora import (
     init_adapter,
     save_adapter,
 )
-from lilith.train.metrics import read_metrics, write_atomically
+from lilith.train.metrics import write_atomically
 from lilith.train.sft import sft_loss
 from lilith.train.state import put_batch
 
@@ -60,6 +62,7 @@ class Base:
 
 def run(config: TuningConfig, workdir: pathlib.Path) -> int:
     """Tune (or go on tuning) in ``workdir`` and return the exit code."""
+    config = require_kind(config, TuningConfig, "sft_smollm2")
     shows = jax.process_index() == 0
     mesh = make_mesh(config.mesh)
     base = load_base(config, mesh)
@@ -94,6 +97,7 @@ def run(config: TuningConfig, workdir: pathlib.Path) -> int:
 
 def dry_run(config: TuningConfig) -> int:
     """Print what the run would train, and on what; train nothing."""
+    config = require_kind(config, TuningConfig, "sft_smollm2")
     base = load_base(config, make_mesh(config.mesh))
     config = of_base(config, base)
     chats = prepare_conversations(config, base.tokenizer, base.template)
@@ -282,7 +286,7 @@ class Tuning:
             )  # fmt: skip
             write_atomically(folder / TEMPLATE_FILE, self.base.template.source)
         before = json.loads((self.workdir / "before.json").read_text())
-        after = _last_evaluation(self.workdir)
+        after = last_evaluation(self.workdir)
         table = {
             _shown(name): f"{value:.4f} before, {after[name]:.4f} after"
             for name, value in before.items()
@@ -327,8 +331,3 @@ def _figures(found: dict[str, float]) -> str:
 
 def _shown(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _last_evaluation(workdir: pathlib.Path) -> dict[str, float]:
-    records = read_metrics(workdir / "metrics.jsonl")
-    return next(r for r in reversed(records) if r.get("whole_validation"))

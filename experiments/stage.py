@@ -25,6 +25,7 @@ from lilith.config import ExperimentConfig, ModelConfig, TrainConfig
 from lilith.inference.sampler import pad_prompts, sample
 from lilith.inference.sampling import make_controls
 from lilith.tokenizer import Tokenizer
+from lilith.train.metrics import read_metrics
 
 C = TypeVar("C", ExperimentConfig, TuningConfig)
 SHOWN_LINES = 12  # of a sample, in the terminal
@@ -39,6 +40,12 @@ def say(text: str, shows: bool) -> None:
 def is_reported(workdir: pathlib.Path) -> bool:
     """Whether a finished run's summary and report are there."""
     return (workdir / "summary.json").exists() and (workdir / "report.html").exists()
+
+
+def last_evaluation(workdir: pathlib.Path) -> dict[str, Any]:
+    """The figures of the last evaluation on everything that is held out."""
+    records = read_metrics(workdir / "metrics.jsonl")
+    return next(r for r in reversed(records) if r.get("whole_validation"))
 
 
 def say_finished(workdir: pathlib.Path, step: int, steps: int, shows: bool) -> None:

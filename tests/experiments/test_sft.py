@@ -245,6 +245,14 @@ def test_bad_configs_are_one_sentence(place, tmp_path, capsys, overrides, words)
     assert words in error
 
 
+@pytest.mark.parametrize("stage", ["sft", "evaluate"])
+def test_a_stage_needs_a_config_of_its_own(stage, tmp_path, capsys):
+    asked = ["--config", "pretrain_nano", "--workdir", str(tmp_path), "--set", f"stage={stage}"]
+    for more in ([], ["--dry-run"]):
+        assert main([*asked, *more]) == 2
+        assert f"stage '{stage}' needs one like configs/" in capsys.readouterr().err
+
+
 def test_a_malformed_line_is_named_or_skipped(place, tmp_path, capsys):
     path = tmp_path / "chats.jsonl"
     good = (place / "chats.jsonl").read_text()
