@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lilith.data.instructions.tool_prompts import ToolPrompt, same_call
+from lilith.data.instructions.tool_prompts import ToolPrompt, read_call, same_call
 from lilith.inference.language_model import LanguageModel
 
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 BATCH = 16  # questions answered together
 
 
@@ -29,19 +26,6 @@ class ToolCallResult:
     well_formed: bool
     right_tool: bool
     right: bool
-
-
-def read_call(text: str) -> dict[str, Any] | None:
-    """The first ``<tool_call>`` of an answer, or None where there is none that can be read."""
-    found = _CALL.search(text)
-    if found is None:
-        return None
-    try:
-        call = json.loads(found[1])
-    except ValueError:
-        return None
-    whole = isinstance(call, dict) and isinstance(call.get("arguments"), dict)
-    return call if whole and isinstance(call.get("name"), str) else None
 
 
 def judge(prompt: ToolPrompt, text: str) -> ToolCallResult:

@@ -9,8 +9,8 @@ import pytest
 
 import experiments.evaluate
 from experiments.run import main
-from lilith.data.instructions.tool_prompts import tool_call_prompts
-from lilith.evals.tool_calls import judge, read_call, summarise, tool_call_results
+from lilith.data.instructions.tool_prompts import read_call, tool_call_prompts
+from lilith.evals.tool_calls import judge, summarise, tool_call_results
 
 PROMPTS = tool_call_prompts(1_000, 13)
 

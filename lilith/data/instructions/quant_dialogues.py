@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from lilith.data.instructions.conversations import plain
 from lilith.data.instructions.drawing import Conversation, Draw
+from lilith.data.instructions.quant_clauses import WORDINGS, described
 from lilith.data.instructions.quant_options import contract_prompt, price_answer
 from lilith.data.instructions.quant_talk import Talk, run, tool_call
 from lilith.data.instructions.quant_words import (
-    QUOTES,
     Contract,
     banded,
     changed,
@@ -58,11 +58,11 @@ INCOMPLETE = (
     "Fair value of a vanilla {kind}, please; {known}.",
     "Here is what was sent to me on a European {kind}: {known}. Price it.",
 )
-SUPPLIED = ("It is {}.", "{}.", "Sorry, {}.", "Take {}.", "Use {}.", "Let us say {}.")
+SUPPLIED = ("I have {}.", "{}.", "Sorry, {}.", "Take {}.", "Use {}.", "Let us say {}.")
 LABELS = {
     "spot": "the price of the underlying now",
     "strike": "the strike",
-    "years": "the time to expiry",
+    "time": "the time to expiry",
     "rate": "the risk-free rate",
     "volatility": "the volatility",
 }
@@ -96,13 +96,6 @@ SPREAD = (
     "A {spread} please, long {k1} and short {k2} {kind}s. Terms: {market}.",
     "Tell me the debit of buying the {k1} {kind} against selling the {k2} {kind} with {market}.",
 )
-MARKETS = (
-    "spot {spot}, {time} to expiry, rate {rate}, volatility {vol}{q}",
-    "S={s}, T={years}, r={rate}, sigma={vol}{qn}",
-    "underlying at {spot}, vol of {points}, rates at {rate}, {time} left{q}",
-    "expiry in {time}, spot {spot}, volatility {vol}, risk-free rate {rate}{q}",
-    "an underlying price of {spot}, maturity {time}, a rate of {rate} and sigma {vol}{q}",
-)
 
 
 def quant_follow_up(draw: Draw) -> Conversation:
@@ -133,26 +126,17 @@ def quant_missing_number(draw: Draw) -> Conversation:
     difficulty = draw.difficulty()
     contract = draw_contract(draw, difficulty)
     numbers = contract.slots(draw)
-    said = {
-        "spot": f"spot {numbers['spot']}",
-        "strike": f"strike {numbers['strike']}",
-        "years": f"{numbers['time']} to expiry",
-        "rate": f"rate {numbers['rate']}",
-        "volatility": f"volatility {numbers['vol']}",
-    }
-    missing = draw.choice(tuple(said))
-    known = [text for name, text in said.items() if name != missing]
-    draw.random.shuffle(known)
+    missing = draw.choice(tuple(LABELS))
     talk = Talk(draw, "quant_missing_number", contract.symbol)
     talk.system("black_scholes")
-    slots = {**numbers, "known": ", ".join(known) + numbers["q"]}
+    slots = {**numbers, "known": described(draw, numbers, missing)}
     asked = fill(draw, INCOMPLETE, slots)
     talk.user(asked[0].upper() + asked[1:])
     talk.say(draw.choice(ASK_BACK).format(LABELS[missing]))
-    talk.user(draw.phrase(SUPPLIED).format(said[missing]))
+    talk.user(draw.phrase(SUPPLIED).format(draw.phrase(WORDINGS[missing]).format_map(numbers)))
     talk.call(tool_call("black_scholes", **contract.arguments()))
     talk.say(price_answer(talk, contract))
-    return talk.record(difficulty, missing={"years": "time"}.get(missing, missing))
+    return talk.record(difficulty, missing=missing)
 
 
 def _bounds(contract: Contract) -> tuple[dict, dict]:
@@ -182,7 +166,7 @@ def quant_impossible_price(draw: Draw) -> Conversation:
     talk = Talk(draw, "quant_impossible_price", contract.symbol)
     talk.system("implied_volatility")
     said = contract.symbol + plain(price)
-    talk.user(contract_prompt(draw, IMPOSSIBLE, contract, QUOTES, price=said))
+    talk.user(contract_prompt(draw, IMPOSSIBLE, contract, "volatility", price=said))
     code = "price_above_bounds" if above else "price_below_bounds"
     arguments = contract.arguments("volatility")
     talk.call(tool_call("implied_volatility", price=exact(price), **arguments), error=code)
@@ -220,7 +204,7 @@ def quant_spread(draw: Draw) -> Conversation:
         "spread": "bull call spread" if bought.option_type == "call" else "bear put spread",
         "k1": numbers["strike"],
         "k2": money(draw, strike, bought.symbol),
-        "market": draw.phrase(MARKETS).format_map(numbers),
+        "market": described(draw, numbers, "strike"),
     }
     talk = Talk(draw, "quant_spread", bought.symbol)
     talk.system("black_scholes")

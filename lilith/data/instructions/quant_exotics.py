@@ -62,7 +62,13 @@ SIMULATION = (
     "I want a simulated value ({paths} paths) of {what} {kind} and its standard error: {contract}.",
     "Value {what} {kind} with Monte Carlo. Paths: {paths}. Market: {contract}.",
     "With {paths} simulated paths, how much is {what} {kind}? Assume {contract}.",
+    "Please price {what} {kind} by Monte Carlo ({paths} paths), given {contract}.",
+    "Simulation, {paths} paths, {what} {kind}: {contract}.",
+    "Take {what} {kind} with {contract}. How much is it worth on {paths} simulated paths?",
+    "Check this by brute force: {what} {kind}, {contract}, {paths} random paths.",
+    "How much is {what} {kind} by Monte Carlo? Draw {paths} paths; {contract}.",
 )
+SEEDS = ("Use seed {}.", "Seed {}.", "Set the random seed to {}.", "Seed: {}.", "The seed is {}.")
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("", {}),
     ("", {}),
@@ -79,13 +85,15 @@ STYLES = {
 DISTANCES = ("0.70", "0.95")  # of a barrier below the spot; above it is as far
 LEAST_PRICE = 0.01
 SMALL = 5e-4  # an early exercise premium that is not worth a word
-FIXINGS = ("4", "12")
-SIMULATED: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("a European", {}),
-    ("a plain European", {}),
-    ("a 12-fixing arithmetic Asian", {"kind": "asian_arithmetic", "steps": 12}),
-    ("an arithmetic-average, 12-step Asian", {"kind": "asian_arithmetic", "steps": 12}),
+FIXINGS = ("4", "6", "12", "24")
+# What is simulated, of how many steps, and the simulation's kind.
+SIMULATED = (
+    ("a European", "european"),
+    ("a plain European", "european"),
+    ("a {}-fixing arithmetic Asian", "asian_arithmetic"),
+    ("an arithmetic-average, {}-step Asian", "asian_arithmetic"),
 )
+STEPS = (6, 12)
 PATHS = (("10,000", 10_000), ("10000", 10_000), ("50,000", 50_000), ("50k", 50_000),
          ("10k", 10_000))  # fmt: skip
 
@@ -183,15 +191,21 @@ def quant_monte_carlo(draw: Draw) -> Conversation:
     """A simulated price with its error."""
     difficulty = draw.difficulty()
     contract = draw_contract(draw, difficulty)
-    what, chosen = draw.choice(SIMULATED)
+    what, simulated = draw.choice(SIMULATED)
     said, paths = draw.choice(PATHS)
-    seed = draw.count(1, 99) if difficulty == "hard" else None
+    chosen: dict[str, Any] = {"paths": paths}
+    if simulated != "european":
+        chosen |= {"kind": simulated, "steps": draw.choice(STEPS)}
+        what = what.format(chosen["steps"])
+    if difficulty == "hard":
+        chosen["seed"] = draw.count(1, 99)
     talk = Talk(draw, "quant_monte_carlo", contract.symbol)
     talk.system("monte_carlo_option")
     asked = contract_prompt(draw, SIMULATION, contract, what=what, paths=said)
-    talk.user(asked if seed is None else f"{asked} Use seed {seed}.")
-    call = tool_call("monte_carlo_option", **contract.arguments(), **chosen, paths=paths, seed=seed)
-    talk.call(call)
+    if "seed" in chosen:
+        asked += " " + draw.phrase(SEEDS).format(chosen["seed"])
+    talk.user(asked)
+    talk.call(tool_call("monte_carlo_option", **contract.arguments(), **chosen))
     low = talk.quote("confidence_interval_95", 0, form="money")
     high = talk.quote("confidence_interval_95", 1, form="money")
     talk.say(

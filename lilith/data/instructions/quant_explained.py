@@ -14,7 +14,6 @@ from lilith.data.instructions.quant_options import contract_prompt
 from lilith.data.instructions.quant_talk import COMPANIONS, Talk, tool_call
 from lilith.data.instructions.quant_words import (
     HUNDRED,
-    QUOTES,
     Contract,
     draw_contract,
     fill,
@@ -187,7 +186,7 @@ def quant_parity(draw: Draw) -> Conversation:
     talk.compute(tool_call("black_scholes", **contract.arguments()))
     price = talk.quote("price", places=4)
     known = contract.symbol + price
-    talk.user(contract_prompt(draw, PARITY, contract, QUOTES, price=known, other=other))
+    talk.user(contract_prompt(draw, PARITY, contract, "volatility", price=known, other=other))
     arguments = {**contract.arguments(), "spot": 0, "option_type": "put"}
     talk.compute(tool_call("black_scholes", **arguments))  # on a share worth nothing: K exp(-rT)
     cash = talk.quote("price", places=4)

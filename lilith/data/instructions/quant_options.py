@@ -7,8 +7,9 @@ from decimal import Decimal
 
 from lilith.data.instructions.conversations import plain
 from lilith.data.instructions.drawing import Conversation, Draw
+from lilith.data.instructions.quant_clauses import described
 from lilith.data.instructions.quant_talk import Talk, run, tool_call
-from lilith.data.instructions.quant_words import CONTRACTS, QUOTES, Contract, draw_contract, fill
+from lilith.data.instructions.quant_words import Contract, draw_contract, fill
 
 PRICE = (
     "Price a European {kind}: {contract}.",
@@ -96,12 +97,12 @@ def contract_prompt(
     draw: Draw,
     asks: tuple[str, ...],
     contract: Contract,
-    described: tuple[str, ...] = CONTRACTS,
+    *without: str,
     **slots: str,
 ) -> str:
-    """A question on an option: a phrasing of ``asks`` around one of ``described``."""
+    """A question on an option: a phrasing of ``asks`` around its terms, but those ``without``."""
     numbers = contract.slots(draw)
-    text = draw.phrase(described).format_map(numbers)
+    text = described(draw, numbers, *without)
     asked = fill(draw, asks, {**numbers, "contract": text, **slots})
     return asked[0].upper() + asked[1:]
 
@@ -200,7 +201,7 @@ def quant_implied_volatility(draw: Draw) -> Conversation:
     talk = Talk(draw, "quant_implied_volatility", contract.symbol)
     talk.system("implied_volatility")
     said = contract.symbol + plain(price)
-    talk.user(contract_prompt(draw, IMPLIED, contract, QUOTES, price=said))
+    talk.user(contract_prompt(draw, IMPLIED, contract, "volatility", price=said))
     arguments = contract.arguments("volatility")
     talk.call(tool_call("implied_volatility", price=float(price), **arguments))
     found = talk.quote("implied_volatility", form="percent")

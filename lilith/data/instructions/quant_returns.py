@@ -33,6 +33,10 @@ METRICS = (
     "How risky is this series of {frequency} returns? {series}{rate}.",
     "Please assess the following {frequency} performance{rate}: {series}.",
     "Here is a {frequency} return stream: {series}. I want its Sharpe ratio{rate}.",
+    "Performance report{rate}, please. {Frequency} returns: {series}.",
+    "How volatile were these {frequency} returns, and what is their Sharpe ratio{rate}? {series}.",
+    "Analyse the {frequency} returns {series}{rate}.",
+    "{Frequency} performance was {series}. Work out drawdown and Sharpe{rate}.",
 )
 BACKTEST = (
     "Backtest target weights {signals} on {asset} at prices {prices}{costs}, {frequency} data.",
@@ -45,6 +49,13 @@ BACKTEST = (
     "Prices of {asset}, {frequency}: {prices}. Positions: {signals}. What is the return{costs}?",
     "With {frequency} prices {prices} for {asset}, evaluate the strategy {signals}{costs}.",
     "Is the strategy {signals} on {asset} any good{costs}? The {frequency} prices were {prices}.",
+    "Here are {frequency} prices of {asset}: {prices}. I was invested {signals}. Profit{costs}?",
+    "Backtest this, please: positions {signals}, {frequency} prices {prices} of {asset}{costs}.",
+    "Suppose I had held {asset} with weights {signals} while it traded at {prices} ({frequency}). "
+    "What came of it{costs}?",
+    "Evaluate a trading rule on {asset}{costs}: weights {signals}, {frequency} prices {prices}.",
+    "What would trading {asset} at the {frequency} prices {prices} with exposures {signals} have "
+    "brought{costs}?",
 )
 STATISTICS = (
     "Summarise this sample: {series}.",

@@ -42,42 +42,6 @@ RANGES = {
 }
 NEAR = (Decimal("0.8"), Decimal("1.25"))  # of strike / spot
 MOST_DEVIATIONS = 1.5  # of log(strike / spot) from 0
-CONTRACTS = (
-    "spot {spot}, strike {strike}, {time} to expiry, rate {rate}, volatility {vol}{q}",
-    "S={s}, K={k}, T={years}, r={rate}, sigma={vol}{qn}",
-    "a strike of {strike}, the underlying at {spot}, vol of {points}, a rate of {rate} and {time} "
-    "left{q}",
-    "stock at {spot}, strike {strike}, volatility {vol}, interest rate {rate}, maturity {time}{q}",
-    "{time} until expiry, underlying price {spot}, exercise price {strike}, annual volatility "
-    "{vol}, risk-free rate {rate}{q}",
-    "strike {strike}, spot {spot}, expiry in {time}, {rate} rates, {vol} vol{q}",
-    "a share price of {spot}, a strike of {strike}, expiry in {time}, a risk-free rate of {rate} "
-    "and a volatility of {vol}{q}",
-    "K={k} S={s} vol={vol} r={rate} T={years}{qn}",
-    "volatility {vol}, rate {rate}, time {time}, spot {spot}, strike {strike}{q}",
-    "S0 = {s}; K = {k}; sigma = {vol}; r = {rate}; T = {years} years{qn}",
-    "spot price {spot}, exercise price {strike}, time to maturity {time}, risk-free rate {rate}, "
-    "implied volatility {vol}{q}",
-    "underlying {spot}, struck at {strike}, {time} out, funding at {rate}, trading at {points} "
-    "vol{q}",
-    "maturity {time}, strike {strike}, spot {spot}, sigma {vol}, r {rate}{q}",
-    "current price {spot}; strike {strike}; expiry {time}; rate {rate}; volatility {vol}{q}",
-    "the rate at {rate}, {time} to maturity, a {strike} strike, spot {spot} and {points} vol{q}",
-)
-# The same without a volatility, for those who look for it.
-QUOTES = (
-    "spot {spot}, strike {strike}, {time} to expiry, rate {rate}{q}",
-    "S={s}, K={k}, T={years}, r={rate}{qn}",
-    "a strike of {strike}, the underlying at {spot}, a rate of {rate} and {time} left{q}",
-    "stock at {spot}, strike {strike}, interest rate {rate}, maturity {time}{q}",
-    "{time} until expiry, underlying price {spot}, exercise price {strike}, risk-free rate "
-    "{rate}{q}",
-    "strike {strike}, spot {spot}, expiry in {time}, {rate} rates{q}",
-    "K={k} S={s} r={rate} T={years}{qn}",
-    "rate {rate}, time {time}, spot {spot}, strike {strike}{q}",
-    "maturity {time}, strike {strike}, spot {spot}, r {rate}{q}",
-    "S0 = {s}; K = {k}; r = {rate}; T = {years} years{qn}",
-)
 LEADS = (
     "",
     "",
@@ -89,10 +53,6 @@ LEADS = (
     "Quick one. ",
     "For a report: ",
 )
-YIELDS = (
-    ", dividend yield {}", ", with a dividend yield of {}", ", paying a {} dividend yield",
-    ", dividends at {}",
-)  # fmt: skip
 
 
 def banded(draw: Draw, name: str, difficulty: str) -> Decimal:
@@ -159,11 +119,10 @@ class Contract:
         return {name: value for name, value in values.items() if name not in without}
 
     def slots(self, draw: Draw) -> dict[str, str]:
-        """Its numbers as text, for the templates; one form of each is drawn."""
-        q = qn = ""
-        if self.dividend is not None:
-            q = draw.choice(YIELDS).format(percent(draw, self.dividend))
-            qn = f", q={percent(draw, self.dividend)}"
+        """Its numbers as text, for the templates; one form of each is drawn.
+
+        ``yield`` is "" where there is no dividend.
+        """
         return {
             "kind": self.option_type,
             "spot": money(draw, self.spot, self.symbol),
@@ -175,8 +134,7 @@ class Contract:
             "rate": percent(draw, self.rate),
             "vol": percent(draw, self.volatility),
             "points": plain(self.volatility),
-            "q": q,
-            "qn": qn,
+            "yield": "" if self.dividend is None else percent(draw, self.dividend),
         }
 
     def said_time(self, draw: Draw) -> str:
@@ -251,7 +209,7 @@ def changed(draw: Draw, contract: Contract, difficulty: str) -> tuple[Contract, 
     return replace(contract, volatility=value), f"the volatility were {said}"
 
 
-_ARTICLE = re.compile(r"\b([Aa]) (?=up-|arithmetic|8|11\b|18\b)")
+_ARTICLE = re.compile(r"\b([Aa]) (?=up-|arithmetic|equal|8|11\b|18\b)")
 
 
 def fill(draw: Draw, templates: tuple[str, ...], slots: Mapping[str, str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from lilith.data.instructions.quant_talk import tools
 from lilith.data.instructions.registry import make, prompt_digest
 
 TOLERANCE = 1e-9  # relative
+_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 # The kinds in which one question is answered by one call.
 CALL_KINDS = (
     "quant_price_european", "quant_greeks", "quant_implied_volatility", "quant_american",
@@ -61,6 +64,19 @@ def tool_call_prompts(seed: int, count: int, *, held_out: bool = True) -> list[T
     return prompts
 
 
+def read_call(text: str) -> dict[str, Any] | None:
+    """The first ``<tool_call>`` of an answer, or None where there is none that can be read."""
+    found = _CALL.search(text)
+    if found is None:
+        return None
+    try:
+        call = json.loads(found[1])
+    except ValueError:
+        return None
+    whole = isinstance(call, dict) and isinstance(call.get("arguments"), dict)
+    return call if whole and isinstance(call.get("name"), str) else None
+
+
 def same_call(expected: Mapping[str, Any], given: Any) -> bool:
     """Whether ``given`` calls the same tool with the same arguments as ``expected``.
 
@@ -78,21 +94,24 @@ def same_call(expected: Mapping[str, Any], given: Any) -> bool:
         return False
     for name, own in parameters.items():
         sides = [side.get(name, own.default) for side in (expected["arguments"], arguments)]
-        if not _same(*sides):
+        if not same_value(*sides):
             return False
     return True
 
 
-def _same(expected: Any, given: Any) -> bool:
+def same_value(expected: Any, given: Any) -> bool:
+    """Whether two JSON values agree, numbers within :data:`TOLERANCE`, relative."""
     if _is_number(expected) and _is_number(given):
         try:
             return math.isclose(expected, given, rel_tol=TOLERANCE, abs_tol=0.0)
         except OverflowError:  # a whole number beyond all floats
             return expected == given
     if isinstance(expected, Mapping) and isinstance(given, Mapping):
-        return set(expected) == set(given) and all(_same(expected[k], given[k]) for k in expected)
+        return set(expected) == set(given) and all(
+            same_value(expected[k], given[k]) for k in expected
+        )
     if isinstance(expected, (list, tuple)) and isinstance(given, (list, tuple)):
-        return len(expected) == len(given) and all(map(_same, expected, given))
+        return len(expected) == len(given) and all(map(same_value, expected, given))
     return type(expected) is type(given) and expected == given
 
 

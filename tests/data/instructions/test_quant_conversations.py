@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy.stats import norm
 
-from lilith.data.instructions import quant_exotics, quant_words
+from lilith.data.instructions import quant_clauses, quant_exotics, quant_words
 from lilith.data.instructions.drawing import BANDS, HELD_OUT_BANDS, HELD_OUT_EVERY, Draw
 from lilith.data.instructions.registry import kinds, make, user_prompt
 from lilith.data.instructions.tool_text import brief
@@ -235,8 +235,8 @@ def test_optional_arguments_are_given_where_the_user_states_them(
             ]
             if "option_type" in declared:
                 assert given["option_type"] in said
-                stated = "dividend" in said or "q=" in said
-                assert ("dividend" in given) == stated
+                stated = re.search(r"dividend|yield of|\bdiv=|\bq ?[=:]? ?[\d.]", said)
+                assert ("dividend" in given) == bool(stated)
             if "risk_free_rate" in declared:
                 assert ("risk_free_rate" in given) == ("risk-free" in said)
             assert ("seed" in given) == ("seed" in said)
@@ -308,12 +308,32 @@ def test_notation_in_a_prompt_is_the_argument(records: list[dict[str, Any]]) -> 
             continue
         given = calls[0]["arguments"]
         for letter, name in (("S0?", "spot"), ("K", "strike"), ("T", "time"), ("r", "rate")):
-            match = re.search(rf"\b{letter} ?= ?([\d.,]*\d)(%| percent)?", said)
+            match = re.search(rf"\b{letter} ?[=:]? ?([\d.,]*\d)(%| percent)?", said)
             if match:
                 value = float(match[1]) / (100 if match[2] else 1)
                 assert value == pytest.approx(given[name], rel=1e-12)
                 seen += 1
     assert seen > 50
+
+
+def test_every_number_of_a_contract_is_worded_and_their_order_changes() -> None:
+    orders: set[tuple[str, ...]] = set()
+    for index in range(200):
+        draw = Draw(SEED, "clauses", index, held_out=index % 2 == 1)
+        contract = quant_words.draw_contract(draw, "hard")
+        slots = {name: f"<{name}>" for name in contract.slots(draw)}
+        has_dividend = contract.dividend is not None
+        said = quant_clauses.described(draw, slots | ({} if has_dividend else {"yield": ""}))
+        named = {"s": "spot", "k": "strike", "vol": "volatility", "points": "volatility",
+                 "years": "time"}  # fmt: skip
+        order = tuple(named.get(name, name) for name in re.findall(r"<(\w+)>", said))
+        wanted = {"spot", "strike", "time", "rate", "volatility"}
+        assert set(order) == wanted | ({"yield"} if has_dividend else set()), said
+        assert len(order) == len(set(order))
+        orders.add(tuple(name for name in order if name != "yield"))
+    assert len(orders) > 60  # of 120
+    without = quant_clauses.described(Draw(SEED, "clauses", 0), slots, "volatility", "strike")
+    assert not re.search("vol|points|strike|<k>", without)
 
 
 def test_a_hedge_offsets_the_delta() -> None:

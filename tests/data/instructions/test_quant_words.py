@@ -60,7 +60,7 @@ def test_what_people_write_is_what_the_tool_gets() -> None:
         for slot, name in (("spot", "spot"), ("strike", "strike"), ("s", "spot"), ("k", "strike")):
             assert read_money(slots[slot]) == given[name]
         if "dividend" in given:
-            stated = read_percent(slots["qn"].removeprefix(", q="))
+            stated = read_percent(slots["yield"])
             assert stated == pytest.approx(given["dividend"], rel=1e-12)
         forms |= {re.sub(r"\d+", "N", slots[slot]) for slot in ("time", "vol", "spot")}
     assert {

@@ -1,0 +1,85 @@
+"""The terms of an option in a sentence: a wording of each number, the numbers in any order.
+
+Every number has its own wordings, of which every fifth is held out, and a training sentence may
+have them in any order: what a number is must be read from its wording, not from its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lilith.data.instructions.drawing import Draw
+
+# Slots are those of `quant_words.Contract.slots`. In both tables every fifth row is held out.
+WORDINGS = {
+    "spot": (
+        "spot {spot}", "the underlying at {spot}", "a share price of {spot}", "stock at {spot}",
+        "underlying price {spot}",
+        "spot price {spot}", "the stock trading at {spot}", "a spot of {spot}",
+        "current price {spot}", "the share now at {spot}",
+    ),
+    "strike": (
+        "strike {strike}", "a strike of {strike}", "struck at {strike}", "exercise price {strike}",
+        "a {strike} strike",
+        "strike price {strike}", "the strike at {strike}", "an exercise price of {strike}",
+        "a strike price of {strike}", "exercisable at {strike}",
+    ),
+    "time": (
+        "{time} to expiry", "{time} left", "maturity {time}", "expiry in {time}",
+        "{time} to maturity",
+        "{time} until expiry", "time to expiry {time}", "a maturity of {time}",
+        "expiring in {time}", "{time} to run",
+    ),
+    "rate": (
+        "rate {rate}", "a rate of {rate}", "interest rate {rate}", "{rate} rates",
+        "the rate at {rate}",
+        "risk-free rate {rate}", "a risk-free rate of {rate}", "funding at {rate}",
+        "rates at {rate}", "an interest rate of {rate}",
+    ),
+    "volatility": (
+        "volatility {vol}", "a volatility of {vol}", "vol of {points}", "{vol} vol",
+        "{points} vol",
+        "sigma {vol}", "implied volatility {vol}", "trading at {points} vol",
+        "annual volatility {vol}", "a vol of {vol}",
+    ),
+    "dividend": (
+        "dividend yield {yield}", "a dividend yield of {yield}", "a {yield} dividend yield",
+        "dividends at {yield}", "a yield of {yield} on the share",
+    ),
+}  # fmt: skip
+# Formulas: a symbol for each of the same numbers, and what stands between them.
+SYMBOLS = (
+    ("S={s}", "K={k}", "T={years}", "r={rate}", "sigma={vol}", "q={yield}", ", "),
+    ("S={s}", "K={k}", "T={years}", "r={rate}", "vol={vol}", "q={yield}", " "),
+    ("S0={s}", "K={k}", "T={years}", "r={rate}", "sigma={vol}", "q={yield}", ", "),
+    ("S = {s}", "K = {k}", "T = {years}", "r = {rate}", "vol = {vol}", "q = {yield}", ", "),
+    ("S0 = {s}", "K = {k}", "T = {years} years", "r = {rate}", "sigma = {vol}", "q = {yield}",
+     "; "),
+    ("S: {s}", "K: {k}", "T: {years}", "r: {rate}", "sigma: {vol}", "q: {yield}", ", "),
+    ("spot={s}", "strike={k}", "T={years}", "rate={rate}", "vol={vol}", "div={yield}", ", "),
+    ("spot = {s}", "strike = {k}", "time = {years}", "rate = {rate}", "sigma = {vol}",
+     "dividend = {yield}", "; "),
+    ("S0={s}", "K={k}", "T={years}y", "r={rate}", "vol={vol}", "q={yield}", "; "),
+    ("S {s}", "K {k}", "T {years}y", "r {rate}", "vol {vol}", "q {yield}", ", "),
+)  # fmt: skip
+FORMULAS = 3  # one question in so many is in symbols
+
+
+def described(draw: Draw, slots: Mapping[str, str], *without: str) -> str:
+    """The terms of a contract in words or in symbols of this split, in any order.
+
+    Args:
+      slots: the numbers as text (``quant_words.Contract.slots``); one whose ``yield`` is "" has no
+        dividend.
+      without: names of :data:`WORDINGS` to leave out.
+    """
+    gone = {*without, *(() if slots["yield"] else ("dividend",))}
+    if draw.count(1, FORMULAS) == 1:
+        *symbols, between = draw.phrase(SYMBOLS)
+        parts = [own for name, own in zip(WORDINGS, symbols) if name not in gone]
+        draw.random.shuffle(parts)
+        return between.join(parts).format_map(slots)
+    parts = [draw.phrase(own) for name, own in WORDINGS.items() if name not in gone]
+    draw.random.shuffle(parts)
+    last = draw.choice((", ", ", ", " and "))
+    return (", ".join(parts[:-1]) + last + parts[-1]).format_map(slots)
