@@ -33,6 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"model", "data", "inference", "sharding", "tokenizer"},
     "inference": {"model", "sharding", "tokenizer"},
     "interop": {"model", "sharding", "tokenizer", "inference", "train"},
+    "rl": {
+        "interop", "train", "inference", "model", "data", "sharding", "tokenizer", "quant",
+        "shamshel",
+    },
     "reasoning": {"inference", "tokenizer"},
     "agent": {"reasoning", "inference", "tokenizer", "data", "quant", "shamshel"},
     "evals": {

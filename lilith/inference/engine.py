@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lilith.config import ModelConfig, UserError
-from lilith.inference import sampler
+from lilith.inference import cache_rows, sampler
 from lilith.inference.sampler import DecodeState
 from lilith.inference.sampling import Controls
-from lilith.model.cache import KVCache, init_cache
+from lilith.model.cache import KVCache
 from lilith.model.transformer import forward, unembed
-from lilith.sharding import DEFAULT_RULES, ShardingRules, activation_spec, constrain
+from lilith.sharding import DEFAULT_RULES, ShardingRules, constrain
 
 CALL_TOKENS = 64  # most tokens a row generates in one call of the compiled loop
 PIECE = 512  # most prompt tokens read in one call
@@ -99,7 +99,7 @@ class Engine:
         with self.scope():
             last_BD, cache = self._read(prompts, reserve)
             if copies > 1:
-                last_BD, cache = _repeat(last_BD, cache, copies, self.rules)
+                last_BD, cache = cache_rows.repeat(last_BD, cache, copies, self.rules)
             padded = len(last_BD)
             repeated = [row for row in prompts for _ in range(copies)]
             history = sampler.left_align(repeated, padded, cache.capacity)
@@ -144,6 +144,21 @@ class Engine:
             [row[:n].tolist() for row, n in zip(log_probs[:count], lengths)],
         )
 
+    def keep(self, generation: Generation, chosen: Sequence[int]) -> bool:
+        """Go on with the rows ``chosen`` alone, if that makes the compiled batch smaller.
+
+        A row that has ended costs as much as one that goes on until it is left out here.
+        """
+        padded = self._round_rows(len(chosen))
+        if not chosen or padded >= len(generation.state.done_B):
+            return False
+        generation.rows = [generation.rows[i] for i in chosen]
+        rows_B = _pad_rows(np.asarray(chosen, np.int32), padded)
+        with self.scope():
+            generation.state = cache_rows.take(generation.state, rows_B, self.rules)
+        generation.controls = jax.tree.map(lambda leaf: leaf[rows_B], generation.controls)
+        return True
+
     def end(self, generation: Generation) -> None:
         """Keep the cache of a single row, so that a prompt which continues it starts there."""
         if len(generation.rows) != 1 or len(generation.state.done_B) != 1:
@@ -180,7 +195,7 @@ class Engine:
                 count = _power_of_two(len(group), 1)
                 # Rows that only fill the mesh are repeated too, after those of the prompt.
                 tokens = sampler.left_align(group, count * len(last_BD), width)
-                repeated = _repeat(last_BD, cache, count, self.rules)
+                repeated = cache_rows.repeat(last_BD, cache, count, self.rules)
                 scored = np.asarray(_score(self.params, tokens, *repeated, **self._static))
                 found += [own[: len(row)] for own, row in zip(scored, group)]
         self._prefixes = [*self._prefixes, Prefix(tuple(prompt), cache)][-KEPT_PREFIXES:]
@@ -213,9 +228,9 @@ class Engine:
         capacity = _round_capacity(max(held + sum(pieces), longest + reserve + 1))
         batch = self._round_rows(len(rows))
         if prefix is None:
-            cache = _empty_cache(self.params, batch, capacity, **self._static)
+            cache = cache_rows.empty_cache(self.params, batch, capacity, **self._static)
         else:
-            cache = _resume(prefix.cache, held, max(capacity, prefix.cache.capacity))
+            cache = cache_rows.resume(prefix.cache, held, max(capacity, prefix.cache.capacity))
         last_BD = jnp.zeros((batch, self.config.d_model), self.config.compute_dtype)
         start = held
         for width in pieces:
@@ -240,56 +255,6 @@ class Engine:
         mesh = self.mesh
         shards = 1 if mesh is None else mesh.shape.get("data", 1) * mesh.shape.get("fsdp", 1)
         return -(-_power_of_two(rows, 1) // shards) * shards
-
-
-@partial(jax.jit, static_argnames=("batch", "capacity", "config", "rules"))
-def _empty_cache(
-    params: Any, batch: int, capacity: int, *, config: ModelConfig, rules: ShardingRules
-) -> KVCache:
-    layered = not isinstance(params["layers"], dict)
-    return sampler.place_cache(init_cache(config, batch, capacity, layered=layered), rules)
-
-
-def _resume(cache: KVCache, held: int, capacity: int) -> KVCache:
-    """A kept cache cut to its first ``held`` tokens, in a larger one if it is too small."""
-    length_B = jnp.full_like(cache.length_B, held)
-    if capacity > cache.capacity:
-        cache = _grow(cache, capacity)
-    return KVCache(cache.k_LBKHS, cache.v_LBKSH, length_B)
-
-
-@partial(jax.jit, static_argnames=("capacity",))
-def _grow(cache: KVCache, capacity: int) -> KVCache:
-    def grow(leaf: jax.Array, axis: int) -> jax.Array:
-        room = [(0, 0)] * leaf.ndim
-        room[axis] = (0, capacity - cache.capacity)
-        return jnp.pad(leaf, room)
-
-    return KVCache(
-        jax.tree.map(partial(grow, axis=-1), cache.k_LBKHS),
-        jax.tree.map(partial(grow, axis=-2), cache.v_LBKSH),
-        cache.length_B,
-    )
-
-
-@partial(jax.jit, static_argnames=("copies", "rules"))
-def _repeat(
-    last_BD: jax.Array, cache: KVCache, copies: int, rules: ShardingRules
-) -> tuple[jax.Array, KVCache]:
-    """Each row ``copies`` times, as neighbours."""
-
-    def repeat(leaf: jax.Array, *axes: str | None) -> jax.Array:
-        spec = activation_spec(rules, *axes)  # None without a mesh
-        return jnp.repeat(leaf, copies, axis=axes.index("batch"), out_sharding=spec)
-
-    stacked = () if isinstance(cache.k_LBKHS, tuple) else ("layers",)
-    keys = (*stacked, "batch", "kv_heads", "head_dim", None)
-    values = (*stacked, "batch", "kv_heads", None, "head_dim")
-    return repeat(last_BD, "batch", "model"), KVCache(
-        jax.tree.map(lambda leaf: repeat(leaf, *keys), cache.k_LBKHS),
-        jax.tree.map(lambda leaf: repeat(leaf, *values), cache.v_LBKSH),
-        repeat(cache.length_B, "batch"),
-    )
 
 
 @partial(jax.jit, static_argnames=("config", "rules"))
