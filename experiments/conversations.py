@@ -1,4 +1,4 @@
-"""The conversations of a tuning run: read, rendered, held out, watched, shown."""
+"""The conversations or pairs of a run: read, rendered, held out, watched, shown."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from experiments.preference_config import PreferenceConfig
 from experiments.progress import set_off, visible_text
-from experiments.tuning_config import TuningConfig
+from experiments.rl_config import RLConfig
+from experiments.tuning_config import RecordsConfig, TuningConfig
 from lilith.config import ConfigError
-from lilith.data.chat import row_runs
+from lilith.data.chat import row_runs, trained_runs
 from lilith.data.chat_prepare import prepare_chats
 from lilith.data.chat_readers import ConversationRecord, read_conversations
 from lilith.data.chat_report import ChatReport
 from lilith.data.chat_rows import ChatCorpus, ChatRows
 from lilith.data.decontamination import Decontamination
+from lilith.data.pairs import PairCorpus, PairReport, PairRows
+from lilith.data.preferences import prepare_pairs
+from lilith.data.prompts import PromptSet, prepare_prompts
 from lilith.tokenizer import Tokenizer
 from lilith.tokenizer.chat_template import ChatTemplate
 
@@ -35,13 +40,33 @@ class Conversations:
 
     def lines(self) -> list[str]:
         """What was kept and left out, for a log."""
-        lines = self.corpus.lines()
-        if not self.corpus.validation:
-            lines.append(
-                "nothing was held out (few conversations, or a small "
-                "data.validation_fraction): validation is on the training rows"
-            )
-        return lines
+        return _lines(self.corpus)
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """The pairs that a run learns from and is judged by.
+
+    Attributes:
+      held_out: validation pairs by domain; those of training where nothing was held out.
+    """
+
+    corpus: PairCorpus
+    held_out: dict[str, PairRows]
+
+    def lines(self) -> list[str]:
+        """What was kept and left out, for a log."""
+        return _lines(self.corpus)
+
+
+def _lines(corpus: ChatCorpus | PairCorpus) -> list[str]:
+    lines = corpus.lines()
+    if not corpus.validation:
+        lines.append(
+            f"nothing was held out (few {corpus.report.unit}s, or a small "
+            "data.validation_fraction): validation is on the training rows"
+        )
+    return lines
 
 
 def prepare_conversations(
@@ -59,9 +84,7 @@ def prepare_conversations(
             "data.files is empty; name files of conversations: --set data.files=chats.jsonl, or "
             "write some with --config make_instructions"
         )
-    against = None
-    if data.evaluation_files:
-        against = Decontamination(data.evaluation_files, n=data.overlap)
+    against = _evaluation_texts(data)
     report = ChatReport()
     corpus = prepare_chats(
         _records(data.files, data.shape, data.on_error, data.limit, report),
@@ -87,6 +110,89 @@ def prepare_conversations(
     return Conversations(corpus, corpus.validation or {"train": corpus.train}, watched)
 
 
+def prepare_preferences(
+    config: PreferenceConfig, tokenizer: Tokenizer, template: ChatTemplate
+) -> Preferences:
+    """Read, check and render the pairs of the files that the config names.
+
+    Raises:
+      ConfigError: it names no files.
+      DataError: see :func:`lilith.data.preferences.prepare_pairs`.
+    """
+    data = config.data
+    if not data.files:
+        raise ConfigError(
+            "data.files is empty; name files of preferences: --set data.files=pairs.jsonl"
+        )
+    report = PairReport()
+    corpus = prepare_pairs(
+        _records(data.files, data.shape, data.on_error, data.limit, report),
+        tokenizer,
+        template,
+        length=data.length,
+        on_error=data.on_error,
+        validation_fraction=data.validation_fraction,
+        seed=config.seed,
+        decontaminate=_evaluation_texts(data),
+        report=report,
+    )
+    return Preferences(corpus, corpus.validation or {"train": corpus.train})
+
+
+def prepare_chat_prompts(
+    config: RLConfig, tokenizer: Tokenizer, template: ChatTemplate
+) -> PromptSet:
+    """Read and render the prompts of the files that the config names.
+
+    Raises:
+      ConfigError: it names no files.
+      DataError: see :func:`lilith.data.prompts.prepare_prompts`.
+    """
+    data, report = config.data, ChatReport()
+    if not data.files:
+        raise ConfigError(
+            "data.files is empty; name files of conversations, whose beginnings are the prompts: "
+            "--set data.files=chats.jsonl"
+        )
+    return prepare_prompts(
+        _records(data.files, data.shape, data.on_error, data.limit, report, unanswered=True),
+        tokenizer,
+        template,
+        longest=data.length - config.rollout.answer_tokens,
+        answered=data.answered,
+        on_error=data.on_error,
+        validation_fraction=data.validation_fraction,
+        decontaminate=_evaluation_texts(data),
+        report=report,
+    )
+
+
+def _evaluation_texts(data: RecordsConfig) -> Decontamination | None:
+    """What nothing that is trained on may overlap with, where the config names any."""
+    if not data.evaluation_files:
+        return None
+    return Decontamination(data.evaluation_files, n=data.overlap)
+
+
+def show_first_pairs(config: PreferenceConfig, pairs: Preferences, count: int = 2) -> None:
+    """Print the first pairs of the first batch, decoded, what is learnt set off."""
+    batch = next(pairs.corpus.train_iterator(config.train.batch, seed=config.seed))
+    count = min(count, len(batch["weight_P"]))
+    print(f"\nfirst batch, {count} of {len(batch['weight_P'])} pairs; what is learnt is set off:")
+    for i in range(count):
+        for side, name in enumerate(("chosen", "rejected")):
+            length = batch["length_PS"][i, side]
+            ids, mask = (batch[key][i, side, :length] for key in ("tokens_PST", "learnt_PST"))
+            print(f"--- {name}: {int(mask.sum())} of {length} tokens learnt")
+            _print_runs(trained_runs(ids, mask > 0, pairs.corpus.tokenizer))
+
+
+def _print_runs(runs: Iterable[tuple[str, bool]]) -> None:
+    """Print texts one after another, what is learnt set off."""
+    pieces = ((visible_text(text), learnt) for text, learnt in runs)
+    print("".join(set_off(text) if learnt else text for text, learnt in pieces))
+
+
 def show_first_batch(config: TuningConfig, chats: Conversations, shown: int = 2) -> None:
     """Print the first rows of the first batch, decoded, what is learnt set off."""
     batch = next(chats.corpus.train_iterator(config.train.batch, seed=config.seed))
@@ -97,15 +203,22 @@ def show_first_batch(config: TuningConfig, chats: Conversations, shown: int = 2)
         print(f"--- {int(row['loss_mask'].sum())} of {len(row['tokens'])} tokens learnt")
         for number, runs in enumerate(row_runs(row, chats.corpus.tokenizer), 1):
             print(f"[conversation {number}]")
-            pieces = ((visible_text(text), learnt) for text, learnt in runs)
-            print("".join(set_off(text) if learnt else text for text, learnt in pieces))
+            _print_runs(runs)
 
 
 def _records(
-    paths: Iterable[str], shape: str, on_error: str, limit: int, report: ChatReport
+    paths: Iterable[str],
+    shape: str,
+    on_error: str,
+    limit: int,
+    report: ChatReport,
+    unanswered: bool = False,
 ) -> Iterator[ConversationRecord]:
     """The records of all files in order, at most ``limit`` of them (0: all)."""
     readers = (
-        read_conversations(path, shape=shape, on_error=on_error, report=report) for path in paths
+        read_conversations(
+            path, shape=shape, on_error=on_error, report=report, unanswered=unanswered
+        )
+        for path in paths
     )
     return itertools.islice(itertools.chain.from_iterable(readers), limit or None)

@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from experiments.progress import Progress
-from experiments.tuning_config import TuningConfig
+from experiments.tuning_config import FromModelConfig
 from lilith.config import ExperimentConfig, UserError
 from lilith.config_parsing import to_json
 from lilith.model.estimates import flops_per_token
@@ -75,9 +75,11 @@ class Stage:
       target: their shapes, dtypes and shardings, where there is a ``start``.
       frozen: weights that the loss reads and nothing trains.
       draws: the loss draws random numbers.
+      put: puts a process's rows on the mesh as the global batch that the loss reads.
+      rows_each: rows of ``config.data.length`` tokens in one of the batch's entries: two in a pair.
     """
 
-    config: ExperimentConfig | TuningConfig
+    config: ExperimentConfig | FromModelConfig
     workdir: pathlib.Path
     mesh: Mesh
     loss: LossFunction
@@ -89,6 +91,8 @@ class Stage:
     target: Any = None
     frozen: Any = None
     draws: bool = False
+    put: Callable[[dict[str, np.ndarray], Mesh], Any] = put_batch
+    rows_each: int = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Outcome:
     signal: int | None = None  # that asked for the stop
 
 
-class _StopSignals:
+class StopSignals:
     """Turns SIGTERM and SIGINT into a flag that the loop reads between steps.
 
     With several processes SIGTERM belongs to jax's preemption service, which tells the others and
@@ -112,7 +116,7 @@ class _StopSignals:
         self.received: int | None = None
 
     @contextlib.contextmanager
-    def watch(self) -> Iterator[_StopSignals]:
+    def watch(self) -> Iterator[StopSignals]:
         several = jax.process_count() > 1
         watched = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.getsignal(number) for number in watched}
@@ -164,12 +168,12 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
         donate_argnums=0,
     )
     loop = _Loop(stage, progress, checkpointer, start)
-    with _StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop:
+    with StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop:
         step = start
         if start >= config.train.steps:  # stopped before the last evaluation, or made shorter
             loop.look(start, state)
         while step < config.train.steps:
-            batch = put_batch(next(stage.batches), stage.mesh)
+            batch = stage.put(next(stage.batches), stage.mesh)
             with jax.transfer_guard("disallow"):
                 state, figures = step_function(state, batch, stage.frozen)
             step += 1
@@ -223,7 +227,7 @@ class _Loop:
             self.metrics = MetricsWriter(stage.workdir / "metrics.jsonl")
             self.metrics.resume(start)
         self.throughput = Throughput()
-        self.tokens_per_step = config.train.batch * config.data.length
+        self.tokens_per_step = config.train.batch * config.data.length * stage.rows_each
         self.flops = flops_per_token(config.model, config.data.length).causal
         if stage.frozen is not None:  # below an adapter no weight has a gradient of its own
             self.flops *= 2 / 3

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.curves import CURVES, reward_sources
 from experiments.plots import ACCENT, FAINT, SECOND, Series, bar_chart, line_chart, smooth
 from experiments.progress import format_duration, visible_text
 from lilith.config import UserError
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Curves of the report: key of the record, title, unit, whether the axis begins at zero.
-CURVES = (
-    ("learning_rate", "Learning rate", "by step", True),
-    ("tokens_per_second", "Throughput", "tokens per second", True),
-    ("gradient_norm", "Gradient norm", "before clipping", True),
-)
-FREE_TABLES = ("losses", "tokenizer", "versions")
+FREE_TABLES = ("losses", "answers", "preferences", "calibration", "tokenizer", "versions")
 
 
 class ReportError(UserError):
@@ -260,7 +255,7 @@ def _charts(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         charts.append(
             _chart("loss", "Loss", "nats per token", line_chart("loss", "Loss", lines, y_top=top))
         )
-    for key, title, unit, from_zero in CURVES:
+    for key, title, unit, from_zero in (*CURVES, *reward_sources(metrics)):
         if points := _points(metrics, key):
             line = Series("", [x for x, _ in points], [y for _, y in points])
             svg = line_chart(key, f"{title}, {unit}", [line], from_zero=from_zero)

@@ -18,11 +18,13 @@ import runpy
 import sys
 import time
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from experiments.chat_config import ChatConfig
 from experiments.evaluate_config import EvaluateConfig
 from experiments.instructions_config import InstructionsConfig
+from experiments.preference_config import PreferenceConfig
+from experiments.rl_config import RLConfig
 from experiments.tuning_config import TuningConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
 from lilith.config_parsing import apply_overrides, from_json
@@ -32,12 +34,18 @@ CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 STAGES = {
     "pretrain": "experiments.pretrain",
     "sft": "experiments.sft",
+    "reward": "experiments.reward",
+    "dpo": "experiments.dpo",
+    "rl": "experiments.rl",
     "chat": "experiments.chat",
     "make_instructions": "experiments.make_instructions",
     "evaluate": "experiments.evaluate",
 }
 # What a file in configs/ may return; a run's config.json is of the class that has its stage.
-Config = ExperimentConfig | TuningConfig | ChatConfig | InstructionsConfig | EvaluateConfig
+Config = (
+    ExperimentConfig | TuningConfig | PreferenceConfig | RLConfig | ChatConfig | InstructionsConfig
+    | EvaluateConfig
+)  # fmt: skip
 CONFIG_CLASSES = get_args(Config)
 ALIKE_SECONDS = 1.0
 # What a disk refuses; anything else of the system is a fault of the program.
@@ -120,10 +128,15 @@ def _from_json(text: str) -> Config:
     """The config that a run wrote, of the class that its stage belongs to."""
     with contextlib.suppress(ValueError, AttributeError):
         stage = json.loads(text).get("stage")
-        own = {cls.stage: cls for cls in CONFIG_CLASSES}
+        own = {name: cls for cls in CONFIG_CLASSES for name in _stages_of(cls)}
         if stage in own:
             return from_json(own[stage], text)
     return from_json(ExperimentConfig, text)
+
+
+def _stages_of(cls: Any) -> tuple[str, ...]:
+    """The stages whose config a class is: its ``stages``, or the one that ``stage`` starts as."""
+    return getattr(cls, "stages", (cls.stage,))
 
 
 def _find(name: str) -> pathlib.Path:

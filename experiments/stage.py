@@ -20,14 +20,14 @@ from jax.sharding import Mesh
 from experiments.loop import Outcome
 from experiments.progress import Progress
 from experiments.report import write_samples
-from experiments.tuning_config import TuningConfig
+from experiments.tuning_config import FromModelConfig
 from lilith.config import ExperimentConfig, ModelConfig, TrainConfig
 from lilith.inference.sampler import pad_prompts, sample
 from lilith.inference.sampling import make_controls
 from lilith.tokenizer import Tokenizer
 from lilith.train.metrics import read_metrics
 
-C = TypeVar("C", ExperimentConfig, TuningConfig)
+C = TypeVar("C", bound=ExperimentConfig | FromModelConfig)
 SHOWN_LINES = 12  # of a sample, in the terminal
 
 
@@ -65,7 +65,7 @@ def with_epochs(config: C, rows: int) -> C:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps))
 
 
-def progress_of(config: ExperimentConfig | TuningConfig, start: int, shows: bool) -> Progress:
+def progress_of(config: ExperimentConfig | FromModelConfig, start: int, shows: bool) -> Progress:
     """The progress bar of a run's steps, from ``start`` on."""
     return Progress(
         config.train.steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lilith.config import (
@@ -24,39 +25,24 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class ChatDataConfig:
-    """Conversations, and how they become rows. See docs/tuning.md."""
+class RecordsConfig:
+    """Files of conversations, and how they become rows. See docs/tuning.md."""
 
     files: tuple[str, ...] = ()  # files, folders or patterns
     shape: str = "auto"  # of the records: messages, alpaca, dolly, ...; auto looks at each file
     length: int = 512  # tokens a row
     template: str = "model"  # the one that the model carries, or chatml: LILITH's own
-    too_long: str = "drop"  # a conversation longer than a row; or truncate it at a turn
     on_error: str = "stop"  # a record that is not well formed; or skip and count it
-    chain_of_thought: bool = True  # learn the reasoning too, where records have some
     limit: int = 0  # conversations read at most; 0: all
     validation_fraction: float = 0.05  # of conversations, by content hash
     evaluation_files: tuple[str, ...] = ()  # what overlaps with these is dropped
-    watched_files: tuple[str, ...] = ()  # never trained on; their loss shows what is forgotten
-    watched_limit: int = 200  # conversations read of each of them
     overlap: int = 13  # words in a row that count as an overlap
     epochs: float = 0.0  # passes over all rows, which then set train.steps; 0: train.steps counts
     workers: int = 0  # reading processes beside the training one
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ConfigError(
-                    f"data.{name} is {value!r}{nearest(value, choices)}; known: "
-                    f"{', '.join(choices)}"
-                )
-        for name, least in (("length", 2), ("overlap", 1), ("limit", 0), ("workers", 0),
-                            ("watched_limit", 1)):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"data.{name} is {getattr(self, name)}; it must be at least {least}"
-                )
+        self._check_choices(("template", "on_error"))
+        self._check_least(length=2, overlap=1, limit=0, workers=0)
         if not 0 <= self.epochs < float("inf"):
             raise ConfigError(f"data.epochs is {self.epochs}; it must be 0 or more")
         if not 0.0 < self.validation_fraction < 1.0:
@@ -65,13 +51,44 @@ class ChatDataConfig:
                 "and 1"
             )
 
+    def _check_choices(self, names: Iterable[str]) -> None:
+        for name in names:
+            value, choices = getattr(self, name), CHOICES[name]
+            if value not in choices:
+                raise ConfigError(
+                    f"data.{name} is {value!r}{nearest(value, choices)}; known: "
+                    f"{', '.join(choices)}"
+                )
+
+    def _check_least(self, **least: int) -> None:
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ConfigError(
+                    f"data.{name} is {getattr(self, name)}; it must be at least {value}"
+                )
+
 
 @dataclass(frozen=True)
-class TuningConfig:
-    """Everything a tuning run depends on. ``stage`` picks the runner in ``experiments/``."""
+class ChatDataConfig(RecordsConfig):
+    """Conversations whose answers are learnt."""
+
+    too_long: str = "drop"  # a conversation longer than a row; or truncate it at a turn
+    chain_of_thought: bool = True  # learn the reasoning too, where records have some
+    watched_files: tuple[str, ...] = ()  # never trained on; their loss shows what is forgotten
+    watched_limit: int = 200  # conversations read of each of them
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_choices(("too_long",))
+        self._check_least(watched_limit=1)
+
+
+@dataclass(frozen=True)
+class FromModelConfig:
+    """What every stage that starts from a model depends on; each adds its own."""
 
     name: str = "unnamed"
-    stage: str = "sft"
+    stage: str = ""  # picks the runner in experiments/
     seed: int = 0
     base: str = "smollm2-135m-instruct"  # a name, a .gguf, or a folder; see load_checkpoint
     adapters: tuple[str, ...] = ()  # folders of adapters that are merged into the base first
@@ -80,9 +97,8 @@ class TuningConfig:
     stop_ids: tuple[int, ...] = ()  # likewise
     compute_dtype: str = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
     remat: str = "dots"  # what a layer keeps for its backward pass: none, dots, attention, full
-    data: ChatDataConfig = field(default_factory=ChatDataConfig)
+    data: RecordsConfig = field(default_factory=RecordsConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
-    neftune: float = 0.0  # noise on the embeddings in training; 5 is usual, 0 is off
     mesh: MeshConfig = field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -102,5 +118,17 @@ class TuningConfig:
                 f"remat is {self.remat!r}{nearest(self.remat, REMAT_POLICIES)}; known: "
                 f"{', '.join(REMAT_POLICIES)}"
             )
+
+
+@dataclass(frozen=True)
+class TuningConfig(FromModelConfig):
+    """Everything an instruction-tuning run depends on."""
+
+    stage: str = "sft"
+    data: ChatDataConfig = field(default_factory=ChatDataConfig)
+    neftune: float = 0.0  # noise on the embeddings in training; 5 is usual, 0 is off
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.neftune < float("inf"):
             raise ConfigError(f"neftune is {self.neftune}; it must be 0 (off) or more")

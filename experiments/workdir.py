@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from experiments.tuning_config import TuningConfig
+from experiments.tuning_config import FromModelConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError
 from lilith.config_parsing import to_dict, to_json
 from lilith.train.checkpoint import list_checkpoints
@@ -27,7 +27,7 @@ FREE = (
 )  # fmt: skip
 
 
-def claim_workdir(config: ExperimentConfig | TuningConfig, workdir: pathlib.Path) -> list[str]:
+def claim_workdir(config: ExperimentConfig | FromModelConfig, workdir: pathlib.Path) -> list[str]:
     """Make the folder, check that a run already in it is of the same model, write config.json.
 
     Returns:
@@ -81,7 +81,7 @@ def _require_readable(path: pathlib.Path) -> None:
 
 
 def _changed_fields(
-    config: ExperimentConfig | TuningConfig, workdir: pathlib.Path
+    config: ExperimentConfig | FromModelConfig, workdir: pathlib.Path
 ) -> dict[str, tuple[Any, Any]]:
     """Old and new value of every field that differs from the newest checkpoint's config."""
     checkpoints = list_checkpoints(workdir) if (workdir / "checkpoints").is_dir() else []

@@ -128,12 +128,13 @@ def prompt_ids(
     return template.encode(prepared.messages, tokenizer, tools=prepared.tools)
 
 
-def check_conversation(messages: Any) -> None:
+def check_conversation(messages: Any, *, answered: bool = True) -> None:
     """Raise unless ``messages`` is a conversation whose roles come in order, with an answer in it.
 
     An optional system message comes first; then users and assistants in turns. Tools answer an
     assistant's message that calls them (in ``tool_calls``, or in its text as ``<tool_call>``), at
-    most one answer a call. An assistant's turn is empty if it has neither text nor calls.
+    most one answer a call. An assistant's turn is empty if it has neither text nor calls. Where
+    nothing must be ``answered``, no answer is needed.
 
     Raises:
       ChatTemplateError: a message is not well formed.
@@ -167,7 +168,7 @@ def check_conversation(messages: Any) -> None:
                 "empty user turn", f"messages[{i}] is a user's turn without any text"
             )
         before = role
-    if all(message["role"] != "assistant" for message in messages):
+    if answered and all(message["role"] != "assistant" for message in messages):
         raise ConversationError(
             "no assistant turn", f"none of the {len(messages)} messages is an assistant's"
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from lilith.tokenizer import Tokenizer, TokenizerError
 from lilith.tokenizer.chat_template import ChatTemplate, ChatTemplateError
 
 TOO_LONG = ("drop", "truncate")
+LONGER_THAN_A_ROW = "longer than a row"  # a reason that is counted, whatever on_error says
 
 
 def prepare_chats(
@@ -56,7 +58,8 @@ def prepare_chats(
       DataError: a conversation can not be used (on_error "stop"), nothing is left to train on, or
         an argument has no such value.
     """
-    _check_arguments(length, too_long, on_error, validation_fraction)
+    check_choice("too_long", too_long, TOO_LONG)
+    check_arguments(length, on_error, validation_fraction)
     if report is None:
         report = records.report if isinstance(records, ConversationReader) else ChatReport()
     rendering = _Rendering(tokenizer, template, length, too_long, chain_of_thought, report)
@@ -64,23 +67,20 @@ def prepare_chats(
     for number, record in enumerate(records, 1):
         if not record.where:
             record = replace(record, where=f"conversation {number}")
-        if decontaminate and _is_contaminated(record, decontaminate, report):
+        if decontaminate and is_contaminated(record, decontaminate, report):
             continue
         try:
             rendered = rendering.rendered(record)
         except RecordError as error:
-            if on_error == "stop" and error.reason != _TOO_LONG:
+            if on_error == "stop" and error.reason != LONGER_THAN_A_ROW:
                 raise
             report.skip(error.reason, str(error))
             continue
-        if is_held_out(_digest(record.messages), validation_fraction):
+        if is_held_out(conversation_digest(record.messages), validation_fraction):
             validation.setdefault(_domain(record), _Side()).add(record, rendered)
         else:
             train.add(record, rendered)
     return _packed(tokenizer, train, validation, report, length, seed)
-
-
-_TOO_LONG = "longer than a row"
 
 
 @dataclass
@@ -98,16 +98,34 @@ class _Side:
         self.domains[domain] = self.domains.get(domain, 0) + 1
 
 
-def _check_arguments(length: int, too_long: str, on_error: str, fraction: float) -> None:
-    for name, value, known in (("too_long", too_long, TOO_LONG), ("on_error", on_error, ON_ERROR)):
-        if value not in known:
-            raise DataError(
-                f"{name} is {value!r}{nearest(str(value), known)}; known: {', '.join(known)}"
-            )
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise :class:`DataError` unless the argument ``name`` has one of the known values."""
+    if value not in known:
+        raise DataError(
+            f"{name} is {value!r}{nearest(str(value), known)}; known: {', '.join(known)}"
+        )
+
+
+def check_arguments(length: int, on_error: str, fraction: float) -> None:
+    """Raise :class:`DataError` for what no preparation can do."""
+    check_choice("on_error", on_error, ON_ERROR)
     if length < 1:
         raise DataError(f"length is {length}; a row needs at least one token")
     if not 0 <= fraction < 1:
         raise DataError(f"validation_fraction is {fraction}; it must be at least 0 and below 1")
+
+
+@contextlib.contextmanager
+def errors_named(where: str) -> Iterator[None]:
+    """What goes wrong in rendering a conversation, as a :class:`RecordError` that names it."""
+    try:
+        yield
+    except ConversationError as error:
+        raise RecordError(error.reason, f"{where}: {error}") from None
+    except ChatTemplateError as error:
+        raise RecordError("not renderable", f"{where}: {error}") from None
+    except TokenizerError as error:
+        raise RecordError("not encodable", f"{where}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,7 @@ class _Rendering:
 
     def rendered(self, record: ConversationRecord) -> Rendered:
         """The conversation as tokens that fit a row; RecordError where there are none."""
-        try:
+        with errors_named(record.where):
             check_conversation(record.messages)
             if self.chain_of_thought:
                 messages = with_reasoning(record.messages, record.metadata)
@@ -131,15 +149,9 @@ class _Rendering:
                 messages = without_reasoning(record.messages)
             whole = self._render(messages, record)
             fitting = whole if self._fits(whole) else self._shortened(messages, whole, record)
-        except ConversationError as error:
-            raise RecordError(error.reason, f"{record.where}: {error}") from None
-        except ChatTemplateError as error:
-            raise RecordError("not renderable", f"{record.where}: {error}") from None
-        except TokenizerError as error:
-            raise RecordError("not encodable", f"{record.where}: {error}") from None
         if fitting is None:
             raise RecordError(
-                _TOO_LONG,
+                LONGER_THAN_A_ROW,
                 f"{record.where}: {len(whole.ids):,} tokens, and a row has room for "
                 f"{self.length + 1:,}",
             )
@@ -166,7 +178,7 @@ class _Rendering:
         return None
 
 
-def _is_contaminated(
+def is_contaminated(
     record: ConversationRecord, decontaminate: Decontamination, report: ChatReport
 ) -> bool:
     """Whether a conversation overlaps with an evaluation text; if so it is counted."""
@@ -213,7 +225,7 @@ def _domain(record: ConversationRecord) -> str:
     return str(record.metadata.get("domain") or "all")
 
 
-def _digest(messages: Iterable[Mapping[str, Any]]) -> bytes:
+def conversation_digest(messages: Iterable[Mapping[str, Any]]) -> bytes:
     """Hash of what a conversation says, whatever else its messages carry."""
     said = [[m.get("role"), m.get("content"), m.get("tool_calls")] for m in messages]
     return content_digest(json.dumps(said, sort_keys=True))

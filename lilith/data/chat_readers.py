@@ -10,6 +10,7 @@ Shapes (``auto`` tells them by their keys; one file holds one shape):
   "requires_tools"}}``;
 - ``prompt_response``: ``{"prompt", "response"}``, also with ``completion``, or ``question`` and
   ``answer`` (GSM8K);
+- ``prompt``: ``{"prompt"}`` or ``{"question"}`` alone, where no answer is needed;
 - ``preference``: ``{"prompt", "chosen", "rejected"}``: the chosen answer is learnt, the rejected
   one stays in the metadata;
 - ``hh``: the same two as transcripts "\\n\\nHuman: ...\\n\\nAssistant: ...";
@@ -41,8 +42,8 @@ from lilith.data.report import DataError
 from lilith.tokenizer.chat_template import ChatTemplateError
 
 SHAPES = (
-    "auto", "messages", "sharegpt", "alpaca", "dolly", "lilith", "prompt_response", "preference",
-    "hh", "oasst", "cot",
+    "auto", "messages", "sharegpt", "alpaca", "dolly", "lilith", "prompt_response", "prompt",
+    "preference", "hh", "oasst", "cot",
 )  # fmt: skip
 ON_ERROR = ("stop", "skip")
 _LINES = (".jsonl", ".ndjson")
@@ -72,6 +73,7 @@ def read_conversations(
     shape: str = "auto",
     on_error: str = "stop",
     report: ChatReport | None = None,
+    unanswered: bool = False,
 ) -> ConversationReader:
     """The conversations of a file, of all such files below a folder, or of a glob's matches.
 
@@ -82,6 +84,7 @@ def read_conversations(
       shape: see the module's text; "auto": each file's own.
       on_error: "stop" at the first bad record, or "skip" it and count it.
       report: what to count in; None: one of its own, ``.report`` of what is returned.
+      unanswered: take conversations without any answer too, as prompts.
 
     Returns:
       An iterator of :class:`ConversationRecord`, lazy; errors come while iterating.
@@ -90,20 +93,23 @@ def read_conversations(
       DataError: no file is there, an argument has no such value; while iterating, a file is empty
         or can not be read, or a record is bad (on_error "stop"); file and line are named.
     """
-    return ConversationReader(path, shape, on_error, ChatReport() if report is None else report)
+    report = ChatReport() if report is None else report
+    return ConversationReader(path, shape, on_error, report, unanswered)
 
 
 class ConversationReader:
     """What :func:`read_conversations` returns: an iterator with a ``report``."""
 
-    def __init__(self, path: str | Path, shape: str, on_error: str, report: ChatReport) -> None:
+    def __init__(
+        self, path: str | Path, shape: str, on_error: str, report: ChatReport, unanswered: bool
+    ) -> None:
         for name, value, known in (("shape", shape, SHAPES), ("on_error", on_error, ON_ERROR)):
             if value not in known:
                 raise DataError(
                     f"{name} is {value!r}{nearest(str(value), known)}; known: {', '.join(known)}"
                 )
         self.report = report
-        self._shape, self._skip = shape, on_error == "skip"
+        self._shape, self._skip, self._unanswered = shape, on_error == "skip", unanswered
         self._files = find_files(expand(str(path)), lambda name: suffix(name) in _SUFFIXES)
         if not self._files:
             raise DataError(
@@ -204,7 +210,7 @@ class ConversationReader:
     def _record(self, where: str, value: Any, shape: str) -> Iterator[ConversationRecord]:
         try:
             messages, tools, metadata = _parsed(value, shape)
-            check_conversation(messages)
+            check_conversation(messages, answered=not self._unanswered)
         except ConversationError as error:
             self._fail(RecordError(error.reason, str(error)), where)
         except ChatTemplateError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from lilith.data.report import NAMES_KEPT, DataError
 
@@ -39,6 +39,7 @@ class ChatReport:
     tokens: int = 0
     trained_tokens: int = 0
     length: int = 0
+    unit: ClassVar[str] = "conversation"  # what is counted, in the log
 
     def skip(self, reason: str, what: str) -> None:
         """Count one record that is left out, and keep what there is to say of the first ones."""
@@ -59,7 +60,7 @@ class ChatReport:
     def lines(self) -> list[str]:
         """What was found, one fact a line, for a log."""
         files = "" if not self.files else f" from {_counted(self.files, 'file')}"
-        first = f"{_counted(self.read, 'conversation')} read{files}"
+        first = f"{_counted(self.read, self.unit)} read{files}"
         if self.train:
             first += (
                 f": {self.train:,} to train on{_by_name(self.train_domains)}, "
@@ -73,7 +74,7 @@ class ChatReport:
                 f"{self.trained_tokens:,} are learnt, {self.padding:.1%} padding"
             )
         if self.truncated:
-            lines.append(f"{_counted(self.truncated, 'conversation')} cut at a turn to fit a row")
+            lines.append(f"{_counted(self.truncated, self.unit)} cut at a turn to fit a row")
         for file, count in sorted(self.contaminated.items()):
             lines.append(f"dropped {count:,} that overlap with the evaluation file {file}")
         for reason, count in sorted(self.skipped.items()):

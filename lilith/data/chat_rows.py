@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lilith.data.chat import Rendered
 from lilith.data.chat_report import ChatReport
-from lilith.data.iterator import Batch, TrainIterator, host_rows, stack
+from lilith.data.iterator import Batch, RowBatches, TrainIterator
 from lilith.data.mixture import mix_rows
 from lilith.data.packing import Packing, Rows, pack
 from lilith.data.report import DataError
 from lilith.tokenizer import Tokenizer
-
-_VALIDATION_ORDER = 20_240  # seed of the fixed order, in which any beginning is a fair sample
 
 
 class ChatRows(Rows):
@@ -82,7 +80,7 @@ class ChatRows(Rows):
         return ChatBatches(self, batch, limit_rows, host, hosts)
 
 
-class ChatBatches:
+class ChatBatches(RowBatches):
     """Batches of each row once; the last one is filled up with rows that carry no loss.
 
     Attributes:
@@ -92,24 +90,8 @@ class ChatBatches:
     def __init__(
         self, rows: ChatRows, batch: int, limit_rows: int | None, host: int, hosts: int
     ) -> None:
-        self._rows, self._batch, self._mine = rows, batch, host_rows(batch, host, hosts)
-        order = np.random.default_rng(_VALIDATION_ORDER).permutation(len(rows))
-        self._order = order[:limit_rows].tolist()
-        self.tokens = int(sum(rows[i]["loss_mask"].sum() for i in self._order))
-
-    def __len__(self) -> int:
-        """How many batches."""
-        return math.ceil(len(self._order) / self._batch)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for first in range(0, len(self._order), self._batch):
-            chosen = self._order[first : first + self._batch]
-            yield stack(
-                [
-                    self._rows[chosen[row]] if row < len(chosen) else self._rows.padding()
-                    for row in self._mine
-                ]
-            )
+        super().__init__(rows, batch, limit_rows, host, hosts)
+        self.tokens = int(sum(rows[i]["loss_mask"].sum() for i in self.order))
 
 
 def pack_conversations(
@@ -187,6 +169,13 @@ class ChatCorpus:
                 "add conversations"
             )
         seed = self.seed if seed is None else seed
-        rows = mix_rows([("chats", self.train)], {"chats": 1.0}, seed)
-        identity = {"corpus": self.train.fingerprint, "seed": seed}
-        return TrainIterator(rows, batch, identity, host=host, hosts=hosts, workers=workers)
+        return shuffled_batches(self.train, batch, seed, host=host, hosts=hosts, workers=workers)
+
+
+def shuffled_batches(rows: Any, batch: int, seed: int, **sharing: int) -> TrainIterator:
+    """Endless batches of ``rows``, which have a ``fingerprint``, shuffled anew each time through.
+
+    ``sharing`` is ``host``, ``hosts`` and ``workers`` of :class:`TrainIterator`.
+    """
+    order = mix_rows([("chats", rows)], {"chats": 1.0}, seed)
+    return TrainIterator(order, batch, {"corpus": rows.fingerprint, "seed": seed}, **sharing)

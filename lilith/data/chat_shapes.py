@@ -49,7 +49,7 @@ def shape_of(record: Record) -> str | None:
     if has("instruction") and has("response"):
         return "dolly"
     asked = any(map(has, _QUESTION))
-    return "prompt_response" if asked and any(map(has, _ANSWER)) else None
+    return None if not asked else "prompt_response" if any(map(has, _ANSWER)) else "prompt"
 
 
 def parse(record: Record, shape: str) -> Parsed:
@@ -64,6 +64,33 @@ def parse(record: Record, shape: str) -> Parsed:
         raise wrong_type("metadata", given, "a JSON object")
     rest = {key: value for key, value in record.items() if key not in (*used, "metadata")}
     return messages, tools, rest | dict(given or {})
+
+
+def rejected_side(messages: Sequence[Record], rejected: Any) -> list[dict[str, Any]]:
+    """The whole conversation of a pair's rejected side.
+
+    Args:
+      messages: the whole conversation of the chosen side.
+      rejected: a transcript; messages that begin as a conversation does; or an answer alone, as
+        text or as messages that begin with an assistant's, which takes the place of the chosen
+        answer: of as many messages at the end, where those have the same roles, else of all that
+        follow the last user message.
+
+    Raises:
+      RecordError: it is none of these.
+    """
+    turns = _transcript(rejected, "rejected") if _is_transcript(rejected) else None
+    if turns is None:
+        turns = _turns(rejected, "assistant", "rejected")
+    roles = [turn["role"] for turn in turns]
+    if not turns or roles[0] not in ("assistant", "tool"):
+        system = [dict(messages[0])] if messages and messages[0]["role"] == "system" else []
+        return [*(system if roles[:1] == ["user"] else []), *turns]
+    end = len(messages) - len(turns)
+    if end < 0 or [message["role"] for message in messages[end:]] != roles:
+        users = [i for i, message in enumerate(messages) if message["role"] == "user"]
+        end = users[-1] + 1 if users else 0
+    return [*map(dict, messages[:end]), *turns]
 
 
 def parse_oasst(path: Sequence[Record], rest: Record) -> Parsed:
@@ -179,6 +206,13 @@ def _prompt_response(record: Record) -> tuple[list[dict[str, Any]], Any, tuple[s
     return messages, _tools(record), (asked, answer, "tools", *_SYSTEM)
 
 
+def _prompt(record: Record) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
+    """A question without an answer: for stages that let a model answer."""
+    asked = _first_of(record, _QUESTION)
+    messages = [*_system(record), *_turns(record[asked], "user", asked)]
+    return messages, _tools(record), (asked, "tools", *_SYSTEM)
+
+
 def _preference(record: Record) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
     """The chosen answer is learnt; the rejected one stays in the metadata as it is."""
     for name in ("chosen", "rejected"):
@@ -204,6 +238,7 @@ _PARSERS: dict[str, _Parser] = {
     "dolly": _dolly,
     "lilith": _lilith,
     "prompt_response": _prompt_response,
+    "prompt": _prompt,
     "preference": _preference,
     "hh": _hh,
 }

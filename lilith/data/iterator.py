@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grain
@@ -14,6 +15,7 @@ from absl import flags
 from lilith.data.report import DataError
 
 Batch = dict[str, np.ndarray]
+_VALIDATION_ORDER = 20_240  # seed of the fixed order, in which any beginning is a fair sample
 
 
 def host_rows(batch: int, host: int, hosts: int) -> range:
@@ -54,6 +56,35 @@ class HostBatches:
     def __getitem__(self, index: int) -> Batch:
         first = self._start + index * self._batch
         return stack([self._rows[first + row] for row in self._mine])
+
+
+class RowBatches:
+    """Batches of each row once in a fixed order; the last is filled up with ``rows.padding()``.
+
+    Attributes:
+      order: the rows' indices, in the order in which they come; at most ``limit_rows`` of them.
+    """
+
+    def __init__(
+        self, rows: Any, batch: int, limit_rows: int | None, host: int = 0, hosts: int = 1
+    ) -> None:
+        self._rows, self._batch, self._mine = rows, batch, host_rows(batch, host, hosts)
+        order = np.random.default_rng(_VALIDATION_ORDER).permutation(len(rows))
+        self.order: list[int] = order[:limit_rows].tolist()
+
+    def __len__(self) -> int:
+        """How many batches."""
+        return math.ceil(len(self.order) / self._batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for first in range(0, len(self.order), self._batch):
+            chosen = self.order[first : first + self._batch]
+            yield stack(
+                [
+                    self._rows[chosen[row]] if row < len(chosen) else self._rows.padding()
+                    for row in self._mine
+                ]
+            )
 
 
 class TrainIterator:

@@ -12,7 +12,6 @@ from lilith.data.chat import prompt_ids
 from lilith.data.chat_prepare import (
     check_choice,
     conversation_digest,
-    domain_of,
     errors_named,
     is_contaminated,
 )
@@ -163,5 +162,5 @@ def _prompt(
     check = record.metadata.get("check")
     return ChatPrompt(
         tuple(ids), tuple(before), record.tools, check if isinstance(check, Mapping) else {},
-        domain_of(record), record.where,
+        str(record.metadata.get("domain") or "all"), record.where,
     )  # fmt: skip

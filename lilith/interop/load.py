@@ -212,6 +212,8 @@ def _kind_of(path: pathlib.Path) -> tuple[str, pathlib.Path]:
         return "gguf", path  # whatever it is called, its first bytes say whether it is one
     if is_adapter(path):
         return "adapter", path
+    if (path / "reward.json").is_file():
+        raise ImportFailed(_refusal_of_reward(path))
     if (path / "checkpoints").is_dir() or (path / "manifest.json").is_file():
         return "lilith", path
     if (path / CONFIG_FILE).is_file() and "model_type" in read_json(path / CONFIG_FILE):
@@ -243,6 +245,8 @@ def _load_own(
     """A checkpoint that LILITH wrote, its parameters straight to their places."""
     found = read_info(where, step)
     experiment = json.loads(found.config_json)
+    if experiment["stage"] == "reward":
+        raise ImportFailed(_refusal_of_reward(found.directory))
     if experiment.get("lora", {}).get("rank"):
         return _load_trained_adapter(found, experiment, mesh, rules, dtype, layered)
     config = from_dict(ModelConfig, experiment["model"], "model")
@@ -274,6 +278,13 @@ def _load_own(
     stacked = load_params(found.directory, abstract_params(config, mesh, rules))
     params = unstack_layers(stacked, release=True) if layered else stacked
     return params, config, tokenizer, info
+
+
+def _refusal_of_reward(where: object) -> str:
+    return (
+        f"{where} is a reward model, which scores texts and writes none; lilith.interop."
+        "reward_model.load_reward_model reads the folder reward_model of its run"
+    )
 
 
 def _load_trained_adapter(

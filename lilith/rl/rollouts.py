@@ -94,6 +94,7 @@ def collect(
     stop_ids: Sequence[int],
     limits: Limits,
     reply: Reply | None = None,
+    temperature: float = 1.0,
 ) -> Iterator[Rollout]:
     """Rollouts of every prompt, each as soon as it is over, in no fixed order.
 
@@ -103,6 +104,8 @@ def collect(
       seeds: one for each rollout, those of a prompt's copies as neighbours.
       copies: answers to each prompt; they share one reading of it.
       reply: what answers the policy when it has ended a turn; None: nobody.
+      temperature: 1 draws from the policy, as learning needs; 0 takes the likeliest tokens, for
+        evaluation. Log-probabilities are at temperature 1 in any case.
 
     Raises:
       UserError: a prompt is empty or leaves no room in the model's context.
@@ -118,12 +121,12 @@ def collect(
             for copy in range(copies)
         ]
         again: list[_Row] = []
-        for row in _turn(engine, rows, chosen, copies, stop_ids, limits):
+        for row in _turn(engine, rows, chosen, copies, stop_ids, limits, temperature):
             yield from _ended(row, reply, limits, again)
         while again:
             rows, again = sorted(again, key=lambda row: len(row.rollout.ids)), []
             parts = [list(row.rollout.ids) for row in rows]
-            for row in _turn(engine, rows, parts, 1, stop_ids, limits):
+            for row in _turn(engine, rows, parts, 1, stop_ids, limits, temperature):
                 yield from _ended(row, reply, limits, again)
 
 
@@ -156,11 +159,15 @@ def _turn(
     copies: int,
     stop_ids: Sequence[int],
     limits: Limits,
+    temperature: float,
 ) -> Iterator[_Row]:
     """Let the policy write one turn in each row; rows come out as they end."""
     room = max(_room(row.rollout, limits) for row in rows)
     controls = make_controls(
-        len(rows), seeds=[row.seed for row in rows], temperature=1.0, stop_ids=tuple(stop_ids)
+        len(rows),
+        seeds=[row.seed for row in rows],
+        temperature=temperature,
+        stop_ids=tuple(stop_ids),
     )
     generation = engine.begin(prompts, controls, copies=copies, reserve=room)
     slots: list[_Row | None] = list(rows)

@@ -6,6 +6,7 @@ written by ``--config make_instructions`` can be learnt from as they are.
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -90,15 +91,34 @@ NAMES = (*_CHEAP, *_SLOW)
 
 
 def source(name: str, *, seconds: float = VERIFIER_SECONDS, failure: float = 0.0) -> Source:
-    """The rule or verifier called ``name``.
+    """The rule or verifier called ``name``, or a function of one's own: "file.py:function".
+
+    A function of one's own is given a :class:`lilith.rl.rewards.Finished` and gives a number.
 
     Raises:
       ConfigError: there is none of that name.
     """
+    path, colon, function = name.rpartition(":")
+    if colon:
+        return Verifier(function, _own(path, function), seconds=seconds, failure=failure)
     if name in _CHEAP:
         return Rule(name, _CHEAP[name])
     if name in _SLOW:
         return Verifier(name, _SLOW[name], seconds=seconds, failure=failure)
     raise ConfigError(
-        f"there is no reward source {name!r}{nearest(name, NAMES)}; known: {', '.join(NAMES)}"
+        f"there is no reward source {name!r}{nearest(name, NAMES)}; known: {', '.join(NAMES)}, or "
+        "FILE.py:FUNCTION for one of your own"
     )
+
+
+def _own(path: str, function: str) -> Callable[[Finished], float]:
+    """The function of that name in a Python file."""
+    try:
+        found = runpy.run_path(path).get(function)
+    except Exception as error:
+        raise ConfigError(
+            f"the reward file {path} can not be run: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"{path} has no function {function!r}; it is named in reward.sources")
+    return found

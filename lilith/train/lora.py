@@ -112,6 +112,28 @@ def apply_adapter(
     return _on_weights(params, adapter, put_on, key if lora.dropout else None)
 
 
+def trained_weights(
+    trained: Params,
+    lora: LoraConfig,
+    *,
+    frozen: Params | None = None,
+    key: jax.Array | None = None,
+) -> Params:
+    """All weights of a model in training: ``trained`` itself, or that adapter put on ``frozen``.
+
+    Args:
+      key: draws the adapter's dropout; None for none.
+
+    Raises:
+      ValueError: an adapter (``lora.rank`` is not 0) without ``frozen``.
+    """
+    if not lora.rank:
+        return trained
+    if frozen is None:
+        raise ValueError("an adapter is trained over frozen weights; give frozen=")
+    return apply_adapter(frozen, trained, lora, key=key)
+
+
 def merge(params: Params, adapter: Params, lora: LoraConfig) -> Params:
     """``params`` with the adapter worked into the weights: the same function, no adapter.
 

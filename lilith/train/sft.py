@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from lilith.config import ModelConfig
 from lilith.model.params import Params
 from lilith.sharding import DEFAULT_RULES, ShardingRules, constrain
-from lilith.train.lora import apply_adapter
+from lilith.train.lora import trained_weights
 from lilith.train.lora_config import LoraConfig
 from lilith.train.losses import CrossEntropy
 from lilith.train.pretrain import pretrain_loss
@@ -39,11 +39,7 @@ def sft_loss(
     noise_key = dropout_key = None
     if key is not None:
         noise_key, dropout_key = jax.random.split(key)
-    weights = params
-    if lora.rank:
-        if frozen is None:
-            raise ValueError("an adapter is trained over frozen weights; give frozen=")
-        weights = apply_adapter(frozen, params, lora, key=dropout_key)
+    weights = trained_weights(params, lora, frozen=frozen, key=dropout_key)
     noise_BTD = None
     if neftune and noise_key is not None:
         noise_BTD = embedding_noise(noise_key, batch.segment_ids, config.d_model, neftune, rules)

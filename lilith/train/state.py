@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.struct
 import jax
@@ -13,6 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lilith.config import ModelConfig
 from lilith.model.params import abstract_params, init_params
 from lilith.sharding import DEFAULT_RULES, ShardingRules, named_sharding
+
+T = TypeVar("T")
 
 
 @flax.struct.dataclass
@@ -131,8 +133,25 @@ def put_batch(rows: dict[str, Any], mesh: Mesh, rules: ShardingRules = DEFAULT_R
     Args:
       rows: numpy arrays [rows of this process, length], one for each field of :class:`Batch`.
     """
-    sharding = named_sharding(mesh, rules.spec("batch", "length"))
-    return Batch(
+    return put_rows(Batch, rows, mesh, "batch", "length", rules=rules)
+
+
+def put_rows(
+    kind: type[T],
+    rows: dict[str, Any],
+    mesh: Mesh,
+    *axes: str | None,
+    rules: ShardingRules = DEFAULT_RULES,
+) -> T:
+    """This process's rows as one global batch of class ``kind`` on ``mesh``.
+
+    Args:
+      rows: numpy arrays, one for each field of ``kind``; the first axis of each is the rows of
+        this process.
+      axes: logical axes of every array's first dimensions; default: the rows are split.
+    """
+    sharding = named_sharding(mesh, rules.spec(*(axes or ("batch",))))
+    return kind(
         **{
             name: jax.make_array_from_process_local_data(sharding, value)
             for name, value in rows.items()

@@ -10,17 +10,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lilith.train.state import Batch, TrainState
+from lilith.train.state import TrainState
 
-# A loss gives (objective, nll, weight) sums over the tokens of a batch; see losses.CrossEntropy. It
-# is called as loss(params, batch), with frozen= and key= where the step has them.
+# A loss gives (objective, nll, weight) sums over a batch, as losses.CrossEntropy, and may give a
+# dict of more sums, its figures, as preferences.LossSums. It is called as loss(params, batch), with
+# frozen= and key= where the step has them.
 LossFunction = Callable[..., Any]
 Metrics = dict[str, jax.Array]
+_Sums = tuple[jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]
 
 
 def train_step(
     state: TrainState,
-    batch: Batch,
+    batch: Any,
     frozen: Any = None,
     *,
     loss: LossFunction,
@@ -29,12 +31,13 @@ def train_step(
     clip_norm: float = 0.0,
     seed: int | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """One step of gradient descent on the mean loss over all tokens of ``batch``.
+    """One step of gradient descent on the mean loss over all of ``batch``.
 
     A step whose loss or gradient is not finite changes neither weights nor optimizer state; it is
     counted in ``bad_in_a_row`` and ``bad_total``.
 
     Args:
+      batch: a tree of arrays whose first axis is the rows, or whatever else the loss reads.
       frozen: weights that the loss reads and nothing trains, such as the base below an adapter.
       accumulation: micro-batches; sums and gradients are added up over them, so the result is the
         full batch's, whatever each micro-batch weighs.
@@ -43,13 +46,15 @@ def train_step(
         None for a loss that draws none.
 
     Returns:
-      The next state, and float32 metrics ``loss`` (nats a token), ``gradient_norm`` (before
-      clipping), ``tokens`` (targets learned from), ``bad_in_a_row`` and ``bad_total``.
+      The next state, and float32 metrics ``loss`` (nats a token, or what the loss's weight
+      counts), ``gradient_norm`` (before clipping), ``tokens`` (that weight: targets learned from),
+      ``bad_in_a_row`` and ``bad_total``, and the mean of each of the loss's figures.
     """
     if frozen is not None:
         loss = partial(loss, frozen=frozen)
     key = None if seed is None else jax.random.fold_in(jax.random.key(seed), state.step)
-    objective, nll, weight, gradients = _accumulated(state.params, batch, loss, accumulation, key)
+    sums, gradients = _accumulated(state.params, batch, loss, accumulation, key)
+    objective, nll, weight, figures = sums
     norm = optax.tree.norm(gradients) / weight
     finite = jnp.isfinite(objective) & jnp.isfinite(norm)
     clipped = jnp.minimum(1.0, clip_norm / norm) if clip_norm else 1.0
@@ -62,7 +67,7 @@ def train_step(
         bad_in_a_row=(state.bad_in_a_row + 1) * bad,
         bad_total=state.bad_total + bad,
     )
-    return state, {
+    return state, {name: total / weight for name, total in figures.items()} | {
         "loss": nll / weight,
         "gradient_norm": norm,
         "tokens": weight,
@@ -94,33 +99,33 @@ def _updated(
 
 def _accumulated(
     params: Any,
-    batch: Batch,
+    batch: Any,
     loss: LossFunction,
     accumulation: int,
     key: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+) -> tuple[_Sums, Any]:
     """Sums of the loss over the batch, and the gradient of the summed objective."""
 
-    def value(params: Any, rows: Batch, index: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def value(params: Any, rows: Any, index: Any) -> tuple[jax.Array, _Sums]:
         drawn = {} if key is None else {"key": jax.random.fold_in(key, index)}
-        objective, nll, weight = loss(params, rows, **drawn)
-        return objective, (nll, weight)
+        objective, nll, weight, *figures = loss(params, rows, **drawn)
+        return objective, (objective, nll, weight, figures[0] if figures else {})
 
-    gradient = jax.value_and_grad(value, has_aux=True)
+    gradient = jax.grad(value, has_aux=True)
     if accumulation == 1:
-        (objective, (nll, weight)), gradients = gradient(params, batch, 0)
-        return objective, nll, weight, gradients
+        gradients, sums = gradient(params, batch, 0)
+        return sums, gradients
 
     def split(x: jax.Array) -> jax.Array:
         # Rows are dealt out in turn, so that each device keeps its own.
         return x.reshape(x.shape[0] // accumulation, accumulation, *x.shape[1:]).swapaxes(0, 1)
 
-    def add(carry: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        (objective, (nll, weight)), gradients = gradient(params, *part)
-        return jax.tree.map(jnp.add, carry, (objective, nll, weight, gradients)), None
+    def add(carry: Any, part: tuple[Any, jax.Array]) -> tuple[Any, None]:
+        gradients, sums = gradient(params, *part)
+        return jax.tree.map(jnp.add, carry, (sums, gradients)), None
 
-    zero = jnp.zeros((), jnp.float32)
-    start = (zero, zero, zero, jax.tree.map(jnp.zeros_like, params))
     parts = (jax.tree.map(split, batch), jnp.arange(accumulation))
-    sums, _ = jax.lax.scan(add, start, parts)
-    return sums
+    _, sums = jax.eval_shape(lambda: gradient(params, *jax.tree.map(lambda x: x[0], parts)))
+    zeros = jax.tree.map(lambda x: jnp.zeros((), x.dtype), sums)
+    (sums, gradients), _ = jax.lax.scan(add, (zeros, jax.tree.map(jnp.zeros_like, params)), parts)
+    return sums, gradients

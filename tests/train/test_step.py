@@ -213,3 +213,24 @@ def test_bfloat16_compute_keeps_float32_weights():
 if __name__ == "__main__":
     jax.config.update("jax_platforms", "cpu")
     print(golden(train(10)))
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_figures_of_a_loss_are_added_up_and_reported_as_means(accumulation):
+    """A batch may be any tree of rows; the figures are those of the whole, whatever the pieces."""
+
+    def loss(params, batch):
+        sums = jnp.sum(batch["weight"] * batch["x"])
+        figures = {"x": sums, "square": jnp.sum(batch["weight"] * batch["x"] ** 2)}
+        return params["w"] * sums, sums, jnp.sum(batch["weight"]), figures
+
+    optimizer = optax.sgd(0.1)
+    state = state_from_params({"w": jnp.array(2.0)}, optimizer)
+    batch = {"x": jnp.array([1.0, 2, 3, 4, 5, 6]), "weight": jnp.array([1.0, 1, 1, 1, 1, 0])}
+    state, metrics = train_step(
+        state, batch, loss=loss, optimizer=optimizer, accumulation=accumulation
+    )
+    assert {name: float(metrics[name]) for name in ("loss", "tokens", "x", "square")} == {
+        "loss": 3, "tokens": 5, "x": 3, "square": 11,
+    }  # fmt: skip
+    assert float(state.params["w"]) == pytest.approx(2 - 0.1 * 3)
