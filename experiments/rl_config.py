@@ -121,6 +121,11 @@ class RLConfig(FromModelConfig):
                 f"rollout.copies is {self.rollout.copies}; {self.algorithm} compares the answers "
                 "to one prompt, so it needs at least 2"
             )
+        if self.lora.dropout:
+            raise ConfigError(
+                f"lora.dropout is {self.lora.dropout}, and reinforcement learning draws none: an "
+                "answer must be scored by the very policy that gave it; set lora.dropout=0"
+            )
         if self.data.length <= self.rollout.answer_tokens:
             raise ConfigError(
                 f"data.length is {self.data.length}, no longer than rollout.answer_tokens "

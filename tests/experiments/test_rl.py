@@ -13,16 +13,20 @@ import pytest
 
 import experiments.rl
 import experiments.rl_answers
-from experiments.run import main
+from experiments.run import load_config, main
 from lilith.config import ModelConfig
 from lilith.interop.gguf import write_gguf
 from lilith.interop.load import load_checkpoint
+from lilith.interop.reward_model import load_reward_model, save_reward_model
 from lilith.model.params import init_params
 from lilith.rl.learner import Learner
 from lilith.sharding import make_mesh
 from lilith.tokenizer import ByteTokenizer
 from lilith.tokenizer.chat_template import CHATML
+from lilith.train.lora import init_adapter
+from lilith.train.lora_config import LoraConfig
 from lilith.train.metrics import read_metrics
+from lilith.train.reward import init_head
 
 MODEL = ModelConfig(
     layers=2, d_model=64, heads=4, kv_heads=2, d_ff=176, vocab=272, context=256,
@@ -246,3 +250,91 @@ def test_a_dry_run_shows_what_would_be_learnt(place, capsys) -> None:
 def test_bad_input_is_refused_in_words(place, capsys, overrides, words, tmp_path) -> None:
     assert learn(place, tmp_path / "run", "train.steps=1", *overrides) == 2
     assert words in capsys.readouterr().err
+
+
+TWO = ("train.steps=2", "train.batch=16", "rollout.prompts=8", "rollout.copies=4",
+       "train.eval_every=2", "checkpoint.every=2")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reward_folder(place):
+    """A reward model over the same base, of random weights."""
+    folder, lora = place / "reward_model", LoraConfig(rank=4)
+    params = init_params(0, MODEL)
+    trained = {"model": init_adapter(5, params, MODEL, lora), "head": init_head(5, MODEL)}
+    save_reward_model(
+        folder, trained, base=str(place / "base.gguf"), lora=lora, config=MODEL, mean=0.5,
+        deviation=2.0, chat_template=CHATML,
+    )  # fmt: skip
+    return folder
+
+
+def test_a_reward_model_judges_and_starts_the_critic(place, reward_folder, tmp_path) -> None:
+    run = tmp_path / "run"
+    chosen = (f"reward.model={reward_folder}", f"update.critic={reward_folder}")
+    sources = "reward.sources=model=1,ended=0.5"
+    assert learn(place, run, *SHORT, *TWO[:1], sources, *chosen) == 0
+    records = [own for own in read_metrics(run / "metrics.jsonl") if "reward_model" in own]
+    assert len(records) == 2
+    for own in records:
+        assert own["reward"] == pytest.approx(own["reward_model"] + 0.5 * own["reward_ended"])
+    # What the run says is what the model says of the same conversations, by its own scale.
+    model = load_reward_model(reward_folder)
+    ids = [[1, 2, 3], list(range(40))]
+    raw = model.raw_scores(ids)
+    np.testing.assert_allclose(model.score(ids), (raw - 0.5) / 2.0, rtol=1e-6)
+    assert "Reward: model" in (run / "report.html").read_text()
+
+
+def test_all_weights_are_trained_against_a_reference_of_their_own(place, tmp_path) -> None:
+    run = tmp_path / "run"
+    assert learn(place, run, *TWO, "lora.rank=0", "update.kl_coefficient=0.1") == 0
+    records = [own for own in read_metrics(run / "metrics.jsonl") if "kl" in own]
+    assert records[0]["kl"] == pytest.approx(0.0, abs=1e-4)  # before the first step
+    assert abs(records[1]["kl"]) > 1e-3
+    assert not (run / "adapter").exists()
+    load_checkpoint(run)
+
+
+def test_prompts_that_teach_nothing_are_answered_anew_and_counted(place, tmp_path, capsys) -> None:
+    (tmp_path / "same.py").write_text("def same(conversation):\n    return 1.0\n")
+    run = tmp_path / "run"
+    sources = f"reward.sources={tmp_path / 'same.py'}:same=1"
+    assert learn(place, run, *TWO, sources, "update.drop_equal=true", "update.resample=2") == 0
+    records = [own for own in read_metrics(run / "metrics.jsonl") if "groups_learnt" in own]
+    assert [own["groups_learnt"] for own in records] == [0.0, 0.0]
+    assert [own["groups_answered"] for own in records] == [24.0, 24.0]
+    assert "equal rewards, so nothing was learnt" in capsys.readouterr().out
+
+
+def test_a_verifier_that_hangs_is_counted_and_the_run_goes_on(place, tmp_path, capsys) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\n\n\ndef slow(conversation):\n"
+        "    if conversation.ids[-1] % 8 == 0:\n        time.sleep(60)\n    return 1.0\n"
+    )
+    run = tmp_path / "run"
+    sources = f"reward.sources={tmp_path / 'slow.py'}:slow=1"
+    limits = ("reward.seconds=0.2", "reward.failure=-1", "train.steps=1")
+    assert learn(place, run, *TWO[1:], *limits, sources) == 0
+    assert "slow was given up on" in capsys.readouterr().out
+    first = read_metrics(run / "metrics.jsonl")[0]
+    assert first["verifiers_given_up"] > 0
+    assert first["reward"] == pytest.approx(1 - 2 * first["verifiers_given_up"] / 32)
+
+
+def test_long_answers_can_be_left_out_or_punished(place, tmp_path) -> None:
+    for overlong, reward in (("mask", 0.0), ("penalty", -1.0)):
+        run = tmp_path / overlong
+        sources = "reward.sources=ended=1"
+        settings = (f"update.overlong={overlong}", "update.overlong_tokens=1", "train.steps=1")
+        assert learn(place, run, *TWO[1:], *settings, sources) == 0
+        first = read_metrics(run / "metrics.jsonl")[0]
+        ended = first["share_ended"]
+        assert first["reward"] == pytest.approx(ended + reward * (1 - ended))
+        assert ("gradient_norm" in first) == (overlong == "penalty" or ended > 0)
+
+
+def test_passes_set_the_iterations(place) -> None:
+    config = load_config(str(place / "config.py"), ["data.epochs=3"])
+    config, _, _, prompts = experiments.rl._prepare(config)
+    assert config.train.steps == -(-3 * len(prompts.train) // config.rollout.prompts)
