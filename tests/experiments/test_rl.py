@@ -116,7 +116,7 @@ def test_a_verifiable_reward_is_learnt(place, algorithm, capsys) -> None:
         assert own["sampler_difference"] < 1e-3
         assert 0 <= own["clip_fraction"] <= 1
     if algorithm == "ppo":
-        assert records[-1]["explained_variance"] > records[0]["explained_variance"]
+        assert records[-1]["value_loss"] < records[0]["value_loss"] / 2
     samples = json.loads((run / "samples.json").read_text())
     assert {own["step"] for own in samples} == {14, 28}
     assert "[reward 1: ends_well 1]" in samples[-1]["text"] + samples[-2]["text"]
