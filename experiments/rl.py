@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import signal
 import time
 from typing import Any
 
@@ -169,22 +168,25 @@ class Course:
         steps = self.config.train.steps
         with MetricsWriter(self.workdir / "metrics.jsonl") as self.metrics:
             self.metrics.resume(start)
-            if start == 0 and not (self.workdir / "before.json").exists():
-                self._look_before(state, progress)
-            elif start >= steps:  # stopped before the last evaluation, or made shorter
-                self._evaluate(start, state, progress)
-            for number in range(start, steps):
-                try:
-                    batch = collect_batch(
-                        self.collector, self._policy(state), self.prompts, self.memory["position"]
-                    )
-                except _Interrupted:
-                    return self._stop(number, start, state)
-                state, figures = self._learn(number, state, batch)
-                self._note(number + 1, figures, batch, progress)
-                self._after(number + 1, state, batch, progress)
-                if self.signals.received is not None and number + 1 < steps:
-                    return self._stop(number + 1, start, state)
+            number = start
+            try:
+                if start == 0 and not (self.workdir / "before.json").exists():
+                    self._look_before(state, progress)
+                elif start >= steps:  # stopped before the last evaluation, or made shorter
+                    self._evaluate(start, state, progress)
+                while number < steps:
+                    batch = self._collect(state)
+                    state, figures = self._learn(number, state, batch)
+                    number += 1
+                    self._note(number, figures, batch, progress)
+                    self._after(number, state, batch, progress)
+                    if number < steps:
+                        self._look()
+            except _Interrupted:
+                if number > start:
+                    self._save(number, state)
+                self.checkpointer.wait()
+                return Outcome(state, number, False, self.signals.received)
         self.checkpointer.wait()
         return Outcome(state, steps, True)
 
@@ -192,11 +194,9 @@ class Course:
         if self.signals.received is not None:
             raise _Interrupted
 
-    def _stop(self, number: int, start: int, state: TrainState) -> Outcome:
-        if number > start:
-            self._save(number, state)
-        self.checkpointer.wait()
-        return Outcome(state, number, False, self.signals.received or signal.SIGTERM)
+    def _collect(self, state: TrainState) -> Batch:
+        position = self.memory["position"]
+        return collect_batch(self.collector, self._policy(state), self.prompts, position)
 
     def _policy(self, state: TrainState) -> Any:
         return state.params["policy"] if self.config.algorithm == "ppo" else state.params
@@ -306,10 +306,7 @@ class Course:
         progress.message("\n".join([f"iteration {step}:", *(f"    {line}" for line in lines)]))
 
     def evaluate(self, state: TrainState, whole: bool) -> dict[str, float]:
-        """Means of the likeliest answers to held-out prompts (to training ones if there are none).
-
-        Empty where a signal asked for a stop meanwhile.
-        """
+        """Means over the likeliest answers to held-out prompts, or to training ones without any."""
         prompts = self.prompts.held_out or self.prompts.train[: self.config.train.eval_rows]
         if not whole:
             prompts = prompts[: self.config.train.eval_rows]
@@ -324,19 +321,16 @@ class Course:
 
     def _evaluate(self, step: int, state: TrainState, progress: Progress) -> None:
         whole = step >= self.config.train.steps
-        try:
-            figures = self.evaluate(state, whole)
-        except _Interrupted:
-            return
+        figures = self.evaluate(state, whole)
         seconds = time.perf_counter() - self.began
         self.metrics.write(step, seconds=seconds, whole_validation=whole, **figures)
         words = "  ".join(f"{name.replace('_', ' ')} {figures[name]:.4g}" for name in figures)
         progress.message(f"iteration {step}: {words}")
 
     def _look_before(self, state: TrainState, progress: Progress) -> None:
-        with_signals = self.evaluate(state, whole=True)
-        write_atomically(self.workdir / "before.json", json.dumps(with_signals, indent=2) + "\n")
-        progress.message(f"before: held-out reward {with_signals['validation_reward']:.4f}")
+        found = self.evaluate(state, whole=True)
+        write_atomically(self.workdir / "before.json", json.dumps(found, indent=2) + "\n")
+        progress.message(f"before: held-out reward {found['validation_reward']:.4f}")
 
     def _write_tokenizer(self) -> None:
         folder = self.workdir / "tokenizer"

@@ -79,10 +79,8 @@ def progress_of(config: ExperimentConfig | FromModelConfig, start: int, shows: b
 def stopped(outcome: Outcome, workdir: pathlib.Path, shows: bool) -> int:
     """Say that a run was stopped and how it goes on; the exit code."""
     name = signal.Signals(outcome.signal or signal.SIGTERM).name
-    say(
-        f"stopped by {name}: saved step {outcome.step} in {workdir}; the same command resumes",
-        shows,
-    )
+    saved = f"saved step {outcome.step} in {workdir}" if outcome.step else "before the first step"
+    say(f"stopped by {name}: {saved}; the same command resumes", shows)
     return 130 if outcome.signal == signal.SIGINT else 0
 
 

@@ -182,28 +182,37 @@ def test_killed_at_any_point_it_goes_on_to_the_same_bits(
     np.testing.assert_array_equal(curve(run), curve(short_run))
 
 
+@pytest.mark.parametrize(
+    ("when", "words"),
+    # In the evaluation before, in the first answers, in those of the third iteration.
+    [(5, "before the first step"), (11 + 20, "before the first step"), (11 + 70, "saved step 2")],
+)
 def test_a_signal_stops_it_and_the_same_command_goes_on(
-    place, short_run, monkeypatch, capsys
+    place, short_run, monkeypatch, capsys, when, words
 ) -> None:
-    run = place / "stopped"
+    run = place / f"stopped-{when}"
     seen = 0
     finish = experiments.rl_answers.finished
 
     def watched(*args):
         nonlocal seen
         seen += 1
-        if seen == 24 + 11 + 40:  # those of the evaluation before, and into the second iteration
+        if seen == when:
             os.kill(os.getpid(), signal.SIGTERM)
         return finish(*args)
 
     monkeypatch.setattr(experiments.rl_answers, "finished", watched)
     assert learn(place, run, *SHORT) == 0
-    assert "stopped by SIGTERM" in capsys.readouterr().out
+    assert f"stopped by SIGTERM: {words}" in capsys.readouterr().out
     assert not (run / "adapter").exists()
     assert learn(place, run, *SHORT) == 0
-    assert "resumed from the checkpoint of iteration" in capsys.readouterr().out
+    resumed = "resumed from the checkpoint of iteration 2" in capsys.readouterr().out
+    assert resumed == (words == "saved step 2")
     ours, whole = weights(run), weights(short_run)
     assert all(np.array_equal(ours[name], whole[name]) for name in whole)
+    assert json.loads((run / "before.json").read_text()) == json.loads(
+        (short_run / "before.json").read_text()
+    )
 
 
 def test_eight_devices_learn_the_same(place, short_run, monkeypatch) -> None:
