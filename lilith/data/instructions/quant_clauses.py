@@ -44,7 +44,9 @@ WORDINGS = {
     ),
     "dividend": (
         "dividend yield {yield}", "a dividend yield of {yield}", "a {yield} dividend yield",
-        "dividends at {yield}", "a yield of {yield} on the share",
+        "dividends at {yield}", "a dividend of {yield} a year",
+        "a yield of {yield}", "a payout yield of {yield}", "yielding {yield}",
+        "paying {yield} in dividends", "{yield} paid in dividends",
     ),
 }  # fmt: skip
 # Formulas: a symbol for each of the same numbers, and what stands between them.

@@ -38,6 +38,10 @@ BARRIER = (
     "A client asks for a {style} {kind} struck away from its {barrier} barrier: {contract}. Quote.",
     "With {contract}, what does a {style} {kind} cost if its barrier sits at {barrier}?",
     "Barrier option, {style}, level {barrier}, {kind}: {contract}.",
+    "Price this {kind}, {style} at {barrier}, with {contract}.",
+    "I hold a {kind} that is {style} at {barrier}; {contract}. Its value?",
+    "Please value a {style} {kind}: {contract}, and the barrier is {barrier}.",
+    "The {kind} is {style} with H at {barrier}. Terms: {contract}. Find its price.",
 )
 ASIAN = (
     "Price an Asian {kind} on the {average} average of {fixings} fixings: {contract}.",
@@ -50,6 +54,11 @@ ASIAN = (
     "Compute the price of an Asian option ({average}, {fixings} fixings, {kind}) for {contract}.",
     "Our commodity desk buys an {average} Asian {kind} with {fixings} fixings; {contract}. Value?",
     "How much is an average-rate {kind} ({fixings} fixings, {average} mean) when {contract}?",
+    "Asian {kind}: {contract}; {fixings} fixings, {average}. Premium?",
+    "With {contract}, what is an Asian {kind} worth ({average} average, {fixings} fixings)?",
+    "Averaging is {average} over {fixings} fixings. Price the {kind} if {contract}.",
+    "Give me the value of a {kind} on {fixings} {average} average fixings; {contract}.",
+    "Please quote an Asian {kind}, {fixings} fixings and {average} averaging: {contract}.",
 )
 SIMULATION = (
     "Run a Monte Carlo with {paths} paths for {what} {kind}: {contract}.",

@@ -235,7 +235,7 @@ def test_optional_arguments_are_given_where_the_user_states_them(
             ]
             if "option_type" in declared:
                 assert given["option_type"] in said
-                stated = re.search(r"dividend|yield of|\bdiv=|\bq ?[=:]? ?[\d.]", said)
+                stated = re.search(r"dividend|yield|\bdiv=|\bq ?[=:]? ?[\d.]", said)
                 assert ("dividend" in given) == bool(stated)
             if "risk_free_rate" in declared:
                 assert ("risk_free_rate" in given) == ("risk-free" in said)
