@@ -55,19 +55,7 @@ class Talk:
 
     def system(self, *right: str) -> None:
         """A system message with the tools ``right`` among others, in any order."""
-        draw = self.draw
-        others = [name for name in COMPANIONS if name not in right]
-        draw.random.shuffle(others)
-        least, most = OTHER_TOOLS
-        wanted, room, names = draw.count(least, most), draw.choice(ROOM), list(right)
-        for name in others:
-            length, missing = len(signature(tools()[name])), least + len(right) - len(names) - 1
-            if len(names) - len(right) < wanted and length <= room - SHORT * max(0, missing):
-                names.append(name)
-                room -= length
-        draw.random.shuffle(names)
-        text = system_message([tools()[name] for name in names], draw.choice)
-        self.messages.append({"role": "system", "content": text})
+        self.messages.append({"role": "system", "content": system_tools(self.draw, *right)})
 
     def user(self, text: str) -> None:
         """The user says ``text``."""
@@ -173,6 +161,21 @@ class Talk:
             **more,
         }
         return conversations.conversation(self.kind, "quant", difficulty, self.messages, check)
+
+
+def system_tools(draw: Draw, *right: str) -> str:
+    """A system message with the tools ``right`` among others, in any order."""
+    others = [name for name in COMPANIONS if name not in right]
+    draw.random.shuffle(others)
+    least, most = OTHER_TOOLS
+    wanted, room, names = draw.count(least, most), draw.choice(ROOM), list(right)
+    for name in others:
+        length, missing = len(signature(tools()[name])), least + len(right) - len(names) - 1
+        if len(names) - len(right) < wanted and length <= room - SHORT * max(0, missing):
+            names.append(name)
+            room -= length
+    draw.random.shuffle(names)
+    return system_message([tools()[name] for name in names], draw.choice)
 
 
 def tool_call(name: str, **arguments: Any) -> dict[str, Any]:

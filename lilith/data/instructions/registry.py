@@ -30,6 +30,7 @@ MODULES = {
     "quant_portfolios": "quant",
     "quant_returns": "quant",
     "quant_dialogues": "quant",
+    "quant_sessions": "quant",
     "quant_explained": "quant",
     "planning_schedule": "planning",
     "planning_agile": "planning",

@@ -24,7 +24,7 @@ EACH = 9  # records of a kind and split
 # Of those that compile a program for each of their variants.
 FEW = {
     "quant_american": 3, "quant_asian": 2, "quant_barrier": 1, "quant_monte_carlo": 2,
-    "quant_portfolio": 2,
+    "quant_portfolio": 2, "quant_session": 3,
 }  # fmt: skip
 SEED = 11
 # Numbers that a text may hold without having them from a tool or the user: shares of a contract,
@@ -97,7 +97,7 @@ def texts(record: dict[str, Any], role: str) -> str:
 
 
 def test_there_are_generators_of_every_quant_task(records: list[dict[str, Any]]) -> None:
-    assert len(QUANT) == 21
+    assert len(QUANT) == 22
     assert len(records) >= 300
     called = {
         call["name"] for record in records for call in record["metadata"]["check"]["tool_calls"]
@@ -226,9 +226,11 @@ def test_optional_arguments_are_given_where_the_user_states_them(
     records: list[dict[str, Any]],
 ) -> None:
     for record in records:
-        said = texts(record, "user").lower()
-        for call in record["metadata"]["check"]["tool_calls"]:
+        asked = [m["content"] for m in record["messages"] if m["role"] == "user"]
+        for number, call in enumerate(record["metadata"]["check"]["tool_calls"]):
             given = call["arguments"]
+            own = record["metadata"]["kind"] == "quant_session"  # a question for each call
+            said = (asked[number] if own else " ".join(asked)).lower()
             declared = {own.name for own in tools()[call["name"]].parameters}
             assert list(given) == [
                 own.name for own in tools()[call["name"]].parameters if own.name in given
@@ -334,6 +336,22 @@ def test_every_number_of_a_contract_is_worded_and_their_order_changes() -> None:
     assert len(orders) > 60  # of 120
     without = quant_clauses.described(Draw(SEED, "clauses", 0), slots, "volatility", "strike")
     assert not re.search("vol|points|strike|<k>", without)
+
+
+def test_a_session_asks_two_different_things_and_lists_both_tools() -> None:
+    names = set()
+    for index in range(6):
+        record = make("quant_session", SEED, index)
+        roles = [message["role"] for message in record["messages"]]
+        assert roles == ["system", *["user", "assistant", "tool", "assistant"] * 2]
+        check, system = record["metadata"]["check"], record["messages"][0]["content"]
+        for call in check["tool_calls"]:
+            assert f"- {call['name']}(" in system
+            names.add(call["name"])
+        assert {entry["call"] for entry in check["quoted"]} == {0, 1}
+        second = [m for m in record["messages"] if m["role"] == "user"][1]["content"]
+        assert user_prompt(record) != second
+    assert len(names) > 3
 
 
 def test_a_hedge_offsets_the_delta() -> None:
