@@ -40,7 +40,7 @@ def ends_well(conversation):
 LEARNING = {
     "grpo": ("rollout.prompts=16", "rollout.copies=8", "optimizer.learning_rate=1e-2"),
     "rloo": ("rollout.prompts=16", "rollout.copies=8", "update.kl_coefficient=0.003"),
-    "ppo": ("rollout.prompts=128", "rollout.copies=1", "update.kl_coefficient=0.003",
+    "ppo": ("rollout.prompts=128", "rollout.copies=1", "update.kl_coefficient=0.02",
             "update.epochs=3"),
 }  # fmt: skip
 MOST_KL = 12.0  # nats an answer of two tokens
