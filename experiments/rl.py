@@ -36,22 +36,27 @@ from experiments.stage import (
     stopped,
     versions,
 )
-from experiments.tuning import Base, load_base, of_base, trained_words
+from experiments.tuning import (
+    Base,
+    load_base,
+    of_base,
+    trained_words,
+    write_adapter,
+    write_tokenizer,
+)
 from experiments.workdir import claim_workdir
 from lilith.config import UserError
 from lilith.config_parsing import to_json
 from lilith.data.prompts import PromptSet
-from lilith.interop.huggingface_tokenizer import TEMPLATE_FILE
 from lilith.model.params import count_params
 from lilith.rl.answers import answer_rows
 from lilith.rl.collapse import CollapseDetector
 from lilith.rl.learner import check_agreement
 from lilith.sharding import make_mesh
 from lilith.train.checkpoint import Checkpointer
-from lilith.train.lora import save_adapter
 from lilith.train.metrics import MetricsWriter, write_atomically
 from lilith.train.ppo import adaptive_kl
-from lilith.train.state import TrainState, abstract_state_of, place_state
+from lilith.train.state import TrainState, abstract_of, abstract_state_of, place_state
 
 SHOWN = 4  # conversations of an iteration that are kept as samples
 EVALUATED_TOGETHER = 32  # held-out prompts
@@ -164,7 +169,7 @@ class Course:
     def run(self, progress: Progress) -> Outcome:
         """Go through the iterations from the newest checkpoint on."""
         state, start = self._restore_or_start(progress)
-        self._write_tokenizer()
+        write_tokenizer(self.workdir / "tokenizer", self.base)
         steps = self.config.train.steps
         with MetricsWriter(self.workdir / "metrics.jsonl") as self.metrics:
             self.metrics.resume(start)
@@ -205,11 +210,8 @@ class Course:
         params, optimizer = self.parts.start(), self.parts.optimizer
         if self.checkpointer.latest_step() is None:
             return place_state(params, optimizer, self.mesh), 0
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
-            params,
-        )
-        restored = self.checkpointer.restore(abstract_state_of(target, optimizer, self.mesh))
+        target = abstract_state_of(abstract_of(params), optimizer, self.mesh)
+        restored = self.checkpointer.restore(target)
         for warning in restored.warnings:
             progress.message(f"warning: {warning}")
         self.memory = dict(restored.info.data_state)
@@ -332,11 +334,6 @@ class Course:
         write_atomically(self.workdir / "before.json", json.dumps(found, indent=2) + "\n")
         progress.message(f"before: held-out reward {found['validation_reward']:.4f}")
 
-    def _write_tokenizer(self) -> None:
-        folder = self.workdir / "tokenizer"
-        self.base.tokenizer.save(folder)
-        write_atomically(folder / TEMPLATE_FILE, self.base.template.source)
-
     def _save(self, step: int, state: TrainState) -> None:
         self.checkpointer.save(
             step, state, data_state=self.memory, config_json=self.config_json,
@@ -348,12 +345,7 @@ class Course:
         config, lines = self.config, []
         if config.lora.rank:
             folder = self.workdir / "adapter"
-            save_adapter(
-                folder, self._policy(state), config.lora, base=config.base,
-                base_config=config.model, adapters=config.adapters,
-            )  # fmt: skip
-            write_atomically(folder / TEMPLATE_FILE, self.base.template.source)
-            lines.append(f"adapter: {folder}")
+            lines.append(write_adapter(folder, self._policy(state), config, self.base))
         before = json.loads((self.workdir / "before.json").read_text())
         last = last_evaluation(self.workdir)
         table = {

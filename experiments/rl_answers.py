@@ -62,7 +62,6 @@ class Collector:
     ) -> None:
         self.config, self.mesh, self.base = config, mesh, base
         self.mixture, self._look = mixture, look
-        self.stop_ids = (base.tokenizer.eos_id, *base.info.stop_ids)
         self.limits = collecting.Limits(
             config.rollout.answer_tokens, config.rollout.turns, config.rollout.rows
         )
@@ -106,7 +105,7 @@ class Collector:
             [prompt.ids for prompt in prompts],
             seeds,
             copies=copies,
-            stop_ids=self.stop_ids,
+            stop_ids=self.base.stop_ids,
             limits=self.limits,
             reply=self._reply(),
             temperature=temperature,

@@ -14,15 +14,19 @@ import jax.numpy as jnp
 import optax
 
 from experiments.rl_config import RLConfig
-from experiments.tuning import Base
+from experiments.tuning import Base, fresh_adapter
 from lilith.data.chat import prompt_ids, render_conversation
-from lilith.interop.reward_model import RewardModel, RewardModelError, load_reward_model
+from lilith.interop.reward_model import (
+    RewardModel,
+    RewardModelError,
+    load_reward_model,
+    read_reward_description,
+)
 from lilith.model.params import Params
 from lilith.rl.learner import Learner, Setting
 from lilith.rl.rewards import Finished, Mixture, Scorer, Source
 from lilith.rl.verifiers import source
 from lilith.tokenizer.chat_template import ChatTemplate
-from lilith.train.lora import abstract_adapter, init_adapter
 from lilith.train.optimizer import make_optimizer
 
 
@@ -94,8 +98,6 @@ def assemble(config: RLConfig, mesh: jax.sharding.Mesh, base: Base) -> Parts:
 
 def _load(folder: str, config: RLConfig, mesh: jax.sharding.Mesh, base: Base) -> RewardModel:
     """A reward model, over the policy's own base where that is what it was trained from."""
-    from lilith.interop.reward_model import read_reward_description
-
     about = read_reward_description(pathlib.Path(folder).expanduser())
     same = (about.base, tuple(about.adapters)) == (config.base, tuple(config.adapters))
     loaded = (base.params, base.model, base.tokenizer) if same else None
@@ -154,9 +156,4 @@ def _fresh(config: RLConfig, mesh: jax.sharding.Mesh, base: Base, seed: int) -> 
     """An adapter that changes nothing yet; a copy of all weights where there is no adapter."""
     if not config.lora.rank:
         return jax.tree.map(jnp.copy, base.params)
-    target = abstract_adapter(config.model, config.lora, mesh)
-    make = jax.jit(
-        partial(init_adapter, seed, config=config.model, lora=config.lora),
-        out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target),
-    )
-    return make(base.params)
+    return fresh_adapter(config, mesh, base, seed)

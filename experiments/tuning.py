@@ -55,6 +55,11 @@ class Base:
     template: ChatTemplate
     info: CheckpointInfo
 
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Any of these ends an answer."""
+        return (self.tokenizer.eos_id, *self.info.stop_ids)
+
 
 def load_base(config: FromModelConfig, mesh: jax.sharding.Mesh) -> Base:
     """The base, its adapters merged, spread over ``mesh``.
@@ -97,6 +102,37 @@ def of_base(config: F, base: Base) -> F:
     return dataclasses.replace(
         config, model=base.model, add_bos=base.info.add_bos, stop_ids=base.info.stop_ids
     )
+
+
+def fresh_adapter(
+    config: FromModelConfig, mesh: jax.sharding.Mesh, base: Base, seed: int
+) -> Params:
+    """An adapter on ``mesh`` that changes nothing yet."""
+    target = abstract_adapter(config.model, config.lora, mesh)
+    make = jax.jit(
+        partial(init_adapter, seed, config=config.model, lora=config.lora),
+        out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target),
+    )
+    with jax.set_mesh(mesh):
+        return make(base.params)
+
+
+def write_tokenizer(folder: pathlib.Path, base: Base) -> None:
+    """Write the base's tokenizer and the template of the run."""
+    base.tokenizer.save(folder)
+    write_atomically(folder / TEMPLATE_FILE, base.template.source)
+
+
+def write_adapter(
+    folder: pathlib.Path, adapter: Params, config: FromModelConfig, base: Base
+) -> str:
+    """Write an adapter so that ``load_checkpoint`` reads it; a line that says where."""
+    save_adapter(
+        folder, adapter, config.lora, base=config.base, base_config=config.model,
+        adapters=config.adapters,
+    )  # fmt: skip
+    write_atomically(folder / TEMPLATE_FILE, base.template.source)
+    return f"adapter: {folder}"
 
 
 class Tuning(abc.ABC):
@@ -144,24 +180,16 @@ class Tuning(abc.ABC):
 
     def start(self) -> Params:
         """The first parameters: the base's, or an adapter that changes nothing yet."""
-        config = self.config
-        if not config.lora.rank:
+        if not self.config.lora.rank:
             return self.base.params
-        target = abstract_adapter(config.model, config.lora, self.mesh)
-        make = jax.jit(
-            partial(init_adapter, config.seed, config=config.model, lora=config.lora),
-            out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target),
-        )
-        with jax.set_mesh(self.mesh):
-            return make(self.base.params)
+        return fresh_adapter(self.config, self.mesh, self.base, self.config.seed)
 
     def as_stage(self) -> Stage:
         """What the loop asks for."""
         config = self.config
         folder = self.workdir / "tokenizer"
         if jax.process_index() == 0:
-            self.base.tokenizer.save(folder)
-            write_atomically(folder / TEMPLATE_FILE, self.base.template.source)
+            write_tokenizer(folder, self.base)
         return Stage(
             config=config,
             workdir=self.workdir,
@@ -194,9 +222,8 @@ class Tuning(abc.ABC):
             prompt_ids([{"role": "user", "content": prompt}], base.tokenizer, base.template)
             for prompt in prompts
         ]
-        stops = (base.tokenizer.eos_id, *base.info.stop_ids)
         shown = [f"{prompt}\n" for prompt in prompts]
-        return Samples(self.workdir, shown, ids, stops, base.tokenizer, self.mesh)
+        return Samples(self.workdir, shown, ids, base.stop_ids, base.tokenizer, self.mesh)
 
     def sample(self, params: Params, step: int) -> str:
         """Answer the config's prompts, keep the texts, and show the first."""
@@ -251,13 +278,7 @@ class Tuning(abc.ABC):
         config = self.config
         if not config.lora.rank:
             return []
-        folder = self.workdir / "adapter"
-        save_adapter(
-            folder, params, config.lora, base=config.base, base_config=config.model,
-            adapters=config.adapters,
-        )  # fmt: skip
-        write_atomically(folder / TEMPLATE_FILE, self.base.template.source)
-        return [f"adapter: {folder}"]
+        return [write_adapter(self.workdir / "adapter", params, config, self.base)]
 
     def table(self, before: Figures, after: Figures) -> dict[str, str]:
         """The figures before and after, in words."""

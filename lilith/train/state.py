@@ -111,12 +111,16 @@ def init_state(
         return jax.jit(lambda: new_state(seed, config, optimizer), out_shardings=shardings)()
 
 
-def place_state(params: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The first state around weights that are in their places; they are taken over."""
-    abstract = jax.tree.map(
+def abstract_of(params: Any) -> Any:
+    """Shapes, dtypes and shardings of arrays that are in their places."""
+    return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), params
     )
-    target = abstract_state_of(abstract, optimizer, mesh)
+
+
+def place_state(params: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The first state around weights that are in their places; they are taken over."""
+    target = abstract_state_of(abstract_of(params), optimizer, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
     start = jax.jit(
         lambda params: state_from_params(params, optimizer),
