@@ -18,7 +18,7 @@ from lilith.data.chat_readers import ConversationRecord, read_conversations
 from lilith.data.chat_report import ChatReport
 from lilith.data.chat_rows import ChatCorpus, ChatRows
 from lilith.data.decontamination import Decontamination
-from lilith.data.pairs import PairCorpus, PairReport, PairRows
+from lilith.data.pairs import PairCorpus, PairReport
 from lilith.data.preferences import prepare_pairs
 from lilith.data.prompts import PromptSet, prepare_prompts
 from lilith.tokenizer import Tokenizer
@@ -30,43 +30,11 @@ class Conversations:
     """What a run learns from and what it is judged by.
 
     Attributes:
-      held_out: validation rows by domain; those of training where nothing was held out.
       watched: rows of other files, by the file's name, whose loss shows what is forgotten.
     """
 
     corpus: ChatCorpus
-    held_out: dict[str, ChatRows]
     watched: dict[str, ChatRows]
-
-    def lines(self) -> list[str]:
-        """What was kept and left out, for a log."""
-        return _lines(self.corpus)
-
-
-@dataclass(frozen=True)
-class Preferences:
-    """The pairs that a run learns from and is judged by.
-
-    Attributes:
-      held_out: validation pairs by domain; those of training where nothing was held out.
-    """
-
-    corpus: PairCorpus
-    held_out: dict[str, PairRows]
-
-    def lines(self) -> list[str]:
-        """What was kept and left out, for a log."""
-        return _lines(self.corpus)
-
-
-def _lines(corpus: ChatCorpus | PairCorpus) -> list[str]:
-    lines = corpus.lines()
-    if not corpus.validation:
-        lines.append(
-            f"nothing was held out (few {corpus.report.unit}s, or a small "
-            "data.validation_fraction): validation is on the training rows"
-        )
-    return lines
 
 
 def prepare_conversations(
@@ -107,12 +75,12 @@ def prepare_conversations(
             records, tokenizer, template, length=data.length, on_error="skip", report=own
         ).train
         watched[pathlib.PurePath(file).name.partition(".")[0]] = rows
-    return Conversations(corpus, corpus.validation or {"train": corpus.train}, watched)
+    return Conversations(corpus, watched)
 
 
 def prepare_preferences(
     config: PreferenceConfig, tokenizer: Tokenizer, template: ChatTemplate
-) -> Preferences:
+) -> PairCorpus:
     """Read, check and render the pairs of the files that the config names.
 
     Raises:
@@ -125,7 +93,7 @@ def prepare_preferences(
             "data.files is empty; name files of preferences: --set data.files=pairs.jsonl"
         )
     report = PairReport()
-    corpus = prepare_pairs(
+    return prepare_pairs(
         _records(data.files, data.shape, data.on_error, data.limit, report),
         tokenizer,
         template,
@@ -136,7 +104,6 @@ def prepare_preferences(
         decontaminate=_evaluation_texts(data),
         report=report,
     )
-    return Preferences(corpus, corpus.validation or {"train": corpus.train})
 
 
 def prepare_chat_prompts(
@@ -174,9 +141,9 @@ def _evaluation_texts(data: RecordsConfig) -> Decontamination | None:
     return Decontamination(data.evaluation_files, n=data.overlap)
 
 
-def show_first_pairs(config: PreferenceConfig, pairs: Preferences, count: int = 2) -> None:
+def show_first_pairs(config: PreferenceConfig, corpus: PairCorpus, count: int = 2) -> None:
     """Print the first pairs of the first batch, decoded, what is learnt set off."""
-    batch = next(pairs.corpus.train_iterator(config.train.batch, seed=config.seed))
+    batch = next(corpus.train_iterator(config.train.batch, seed=config.seed))
     count = min(count, len(batch["weight_P"]))
     print(f"\nfirst batch, {count} of {len(batch['weight_P'])} pairs; what is learnt is set off:")
     for i in range(count):
@@ -184,7 +151,7 @@ def show_first_pairs(config: PreferenceConfig, pairs: Preferences, count: int = 
             length = batch["length_PS"][i, side]
             ids, mask = (batch[key][i, side, :length] for key in ("tokens_PST", "learnt_PST"))
             print(f"--- {name}: {int(mask.sum())} of {length} tokens learnt")
-            _print_runs(trained_runs(ids, mask > 0, pairs.corpus.tokenizer))
+            _print_runs(trained_runs(ids, mask > 0, corpus.tokenizer))
 
 
 def _print_runs(runs: Iterable[tuple[str, bool]]) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.conversations import Preferences
 from experiments.preference_config import PreferenceConfig
 from experiments.preferences import (
     Judged,
@@ -24,7 +23,7 @@ from experiments.preferences import (
 from experiments.stage import say
 from experiments.tuning import Base, Figures, compute_dtype
 from lilith.config import ConfigError, ModelConfig
-from lilith.data.pairs import PairRows
+from lilith.data.pairs import PairCorpus, PairRows
 from lilith.interop.load import load_model
 from lilith.model.params import Params
 from lilith.train.dpo import dpo_loss, preference_loss
@@ -70,7 +69,7 @@ class DpoTuning(PreferenceTuning):
         workdir: pathlib.Path,
         mesh: jax.sharding.Mesh,
         base: Base,
-        pairs: Preferences,
+        pairs: PairCorpus,
     ) -> None:
         super().__init__(config, workdir, mesh, base, pairs)
         dpo = config.dpo
@@ -131,7 +130,6 @@ class DpoTuning(PreferenceTuning):
         rows = {name: each.with_references(found[name]) for name, each in sides.items()}
         validation = {domain: rows[f"validation/{domain}"] for domain in self.corpus.validation}
         self.corpus = dataclasses.replace(self.corpus, train=rows["train"], validation=validation)
-        self.pairs = Preferences(self.corpus, validation or {"train": self.corpus.train})
 
     def _references_key(self, sides: dict[str, PairRows]) -> str:
         """Changes with whatever the reference's log-probabilities depend on."""

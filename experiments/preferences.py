@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.config_kinds import require_kind
-from experiments.conversations import Preferences, prepare_preferences, show_first_pairs
+from experiments.conversations import prepare_preferences, show_first_pairs
 from experiments.loop import Stage
 from experiments.preference_config import PreferenceConfig
 from experiments.progress import task
@@ -95,10 +95,9 @@ class PreferenceTuning(Tuning):
         workdir: pathlib.Path,
         mesh: jax.sharding.Mesh,
         base: Base,
-        pairs: Preferences,
+        pairs: PairCorpus,
     ) -> None:
-        super().__init__(config, workdir, mesh, base, pairs.corpus)
-        self.pairs = pairs
+        super().__init__(config, workdir, mesh, base, pairs)
         self.draws = bool(config.lora.dropout)
         self.judged: Judged | None = None
 
@@ -134,7 +133,7 @@ class PreferenceTuning(Tuning):
         reader = partial(self.reader, params, self.frozen)
         parts = {
             domain: self.judge(rows, *self.read(reader, rows, limit))
-            for domain, rows in self.pairs.held_out.items()
+            for domain, rows in self.corpus.held_out.items()
         }
         every = Judged.together(list(parts.values()))
         if whole:
@@ -167,7 +166,7 @@ class PreferenceTuning(Tuning):
 
     def more(self, before: Figures, after: Figures) -> dict[str, Any]:
         """How many pairs the figures are of."""
-        return {"held_out_pairs": sum(map(len, self.pairs.held_out.values()))}
+        return {"held_out_pairs": sum(map(len, self.corpus.held_out.values()))}
 
 
 def run_preferences(
@@ -180,7 +179,7 @@ def run_preferences(
     config = of_base(config, base)
     with task("reading pairs", enabled=jax.process_index() == 0):
         pairs = prepare_preferences(config, base.tokenizer, base.template)
-    config = with_epochs(config, len(pairs.corpus.train))
+    config = with_epochs(config, len(pairs.train))
     return run_tuning(
         config, workdir, pairs.lines(), lambda: kind(config, workdir, mesh, base, pairs)
     )
@@ -192,7 +191,7 @@ def dry_run_preferences(config: PreferenceConfig, example: str) -> int:
     base = load_base(config, make_mesh(config.mesh))
     config = of_base(config, base)
     pairs = prepare_preferences(config, base.tokenizer, base.template)
-    config = with_epochs(config, len(pairs.corpus.train))
+    config = with_epochs(config, len(pairs.train))
     print(f"{config.name}: stage {config.stage}, {config.train.steps:,} steps from {base.info}")
     print(trained_words(config))
     tokens = 2 * config.train.batch * config.data.length

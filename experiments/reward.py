@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.conversations import Preferences
 from experiments.preference_config import PreferenceConfig
 from experiments.preferences import (
     Judged,
@@ -20,7 +19,7 @@ from experiments.preferences import (
 )
 from experiments.tuning import Base, Figures
 from lilith.config import ConfigError, ModelConfig
-from lilith.data.pairs import PairRows
+from lilith.data.pairs import PairCorpus, PairRows
 from lilith.evals.preferences import correlation, preference_calibration
 from lilith.interop.reward_model import save_reward_model
 from lilith.model.params import Params, abstract_from_specs
@@ -68,7 +67,7 @@ class RewardTuning(PreferenceTuning):
         workdir: pathlib.Path,
         mesh: jax.sharding.Mesh,
         base: Base,
-        pairs: Preferences,
+        pairs: PairCorpus,
     ) -> None:
         if config.data.length >= base.model.context:
             raise ConfigError(

@@ -38,7 +38,10 @@ def run(config: TuningConfig, workdir: pathlib.Path) -> int:
         chats = prepare_conversations(config, base.tokenizer, base.template)
     config = with_epochs(config, len(chats.corpus.train))
     return run_tuning(
-        config, workdir, chats.lines(), lambda: ChatTuning(config, workdir, mesh, base, chats)
+        config,
+        workdir,
+        chats.corpus.lines(),
+        lambda: ChatTuning(config, workdir, mesh, base, chats),
     )
 
 
@@ -53,7 +56,7 @@ def dry_run(config: TuningConfig) -> int:
     print(trained_words(config))
     tokens = config.train.batch * config.data.length
     print(f"tokens a step     {tokens:,} ({config.train.batch} rows of {config.data.length})")
-    for line in chats.lines():
+    for line in chats.corpus.lines():
         print(line)
     show_first_batch(config, chats)
     return 0
@@ -89,7 +92,7 @@ class ChatTuning(Tuning):
         """Mean loss in nats a learnt token, over all held-out conversations and by domain."""
         limit = None if whole else self.config.train.eval_rows
         found, nll, weight = {}, 0.0, 0.0
-        for domain, rows in self.chats.held_out.items():
+        for domain, rows in self.corpus.held_out.items():
             sums = self._sum(params, rows, limit)
             found[f"validation_loss_{domain}"] = sums[0] / sums[1]
             nll, weight = nll + sums[0], weight + sums[1]

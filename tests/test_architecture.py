@@ -35,9 +35,9 @@ ALLOWED: dict[str, set[str]] = {
     "interop": {"model", "sharding", "tokenizer", "inference", "train"},
     "rl": {
         "interop", "train", "inference", "model", "data", "sharding", "tokenizer", "quant",
-        "shamshel",
+        "reasoning", "shamshel",
     },
-    "reasoning": {"inference", "tokenizer"},
+    "reasoning": {"inference", "tokenizer", "shamshel"},
     "agent": {"reasoning", "inference", "tokenizer", "data", "quant", "shamshel"},
     "evals": {
         "agent", "reasoning", "inference", "train", "data", "model", "sharding", "tokenizer",

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from lilith.data.chat import Rendered
-from lilith.data.chat_report import ChatReport
-from lilith.data.iterator import Batch, RowBatches, TrainIterator
-from lilith.data.mixture import mix_rows
+from lilith.data.iterator import Batch, RowBatches
 from lilith.data.packing import Packing, Rows, pack
 from lilith.data.report import DataError
-from lilith.tokenizer import Tokenizer
+from lilith.data.tuning_corpus import TuningCorpus
 
 
 class ChatRows(Rows):
@@ -68,6 +64,13 @@ class ChatRows(Rows):
         for array in (self._tokens, self._learnt, self.packing.starts, self.packing.row_offsets):
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
+
+    def too_few(self, batch: int) -> str:
+        """Why they do not fill a batch, and what to do, in words."""
+        return (
+            f"the conversations fill {len(self):,} rows of {self.length:,} tokens, fewer than one "
+            f"batch of {batch:,}; lower train.batch or data.length, or add conversations"
+        )
 
     def batches(
         self, batch: int, *, limit_rows: int | None = None, host: int = 0, hosts: int = 1
@@ -124,58 +127,5 @@ def pack_conversations(
     return ChatRows(tokens, learnt, pack(offsets, length), length, pad_id)
 
 
-@dataclass(frozen=True)
-class ChatCorpus:
-    """Prepared conversations. Made by :func:`lilith.data.chat_prepare.prepare_chats`.
-
-    Attributes:
-      train: the training rows.
-      validation: held-out rows by ``metadata["domain"]``, "all" for conversations without one.
-      report: what was kept and left out.
-      seed: of the training rows' order.
-    """
-
-    tokenizer: Tokenizer
-    train: ChatRows
-    validation: dict[str, ChatRows]
-    report: ChatReport
-    seed: int
-
-    def lines(self) -> list[str]:
-        """What was kept and left out, one fact a line, for a log."""
-        return self.report.lines()
-
-    def train_iterator(
-        self,
-        batch: int,
-        *,
-        seed: int | None = None,
-        host: int = 0,
-        hosts: int = 1,
-        workers: int = 0,
-    ) -> TrainIterator:
-        """Endless batches of ``batch`` rows over all hosts, shuffled anew each time through.
-
-        Args:
-          seed: of the order; None: the corpus's own.
-
-        Raises:
-          DataError: there are fewer rows than one batch, or the hosts can not share a batch.
-        """
-        if len(self.train) < batch:
-            raise DataError(
-                f"the conversations fill {len(self.train):,} rows of {self.train.length:,} "
-                f"tokens, fewer than one batch of {batch:,}; lower train.batch or data.length, or "
-                "add conversations"
-            )
-        seed = self.seed if seed is None else seed
-        return shuffled_batches(self.train, batch, seed, host=host, hosts=hosts, workers=workers)
-
-
-def shuffled_batches(rows: Any, batch: int, seed: int, **sharing: int) -> TrainIterator:
-    """Endless batches of ``rows``, which have a ``fingerprint``, shuffled anew each time through.
-
-    ``sharing`` is ``host``, ``hosts`` and ``workers`` of :class:`TrainIterator`.
-    """
-    order = mix_rows([("chats", rows)], {"chats": 1.0}, seed)
-    return TrainIterator(order, batch, {"corpus": rows.fingerprint, "seed": seed}, **sharing)
+# Made by :func:`lilith.data.chat_prepare.prepare_chats`.
+ChatCorpus = TuningCorpus[ChatRows]

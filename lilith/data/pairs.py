@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -12,10 +11,9 @@ import numpy as np
 
 from lilith.data.chat import Rendered
 from lilith.data.chat_report import ChatReport
-from lilith.data.chat_rows import shuffled_batches
-from lilith.data.iterator import Batch, RowBatches, TrainIterator
+from lilith.data.iterator import Batch, RowBatches
 from lilith.data.report import DataError
-from lilith.tokenizer import Tokenizer
+from lilith.data.tuning_corpus import TuningCorpus
 
 
 class Pair(NamedTuple):
@@ -126,6 +124,13 @@ class PairRows:
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
+    def too_few(self, batch: int) -> str:
+        """Why they do not fill a batch, and what to do, in words."""
+        return (
+            f"there are {len(self):,} pairs to train on, fewer than one batch of {batch:,}; lower "
+            "train.batch, or add pairs"
+        )
+
     def with_references(self, references: np.ndarray) -> PairRows:
         """The same pairs with the reference's log-probabilities, [pairs, 2].
 
@@ -161,49 +166,5 @@ class PairRows:
         return RowBatches(self, batch, limit_rows, host, hosts)
 
 
-@dataclass(frozen=True)
-class PairCorpus:
-    """Prepared pairs. Made by :func:`lilith.data.preferences.prepare_pairs`.
-
-    Attributes:
-      train: the training pairs.
-      validation: held-out pairs by ``metadata["domain"]`` or ``metadata["subset"]``, "all" for
-        those without.
-      report: what was kept and left out.
-      seed: of the training pairs' order.
-    """
-
-    tokenizer: Tokenizer
-    train: PairRows
-    validation: dict[str, PairRows]
-    report: ChatReport
-    seed: int
-
-    def lines(self) -> list[str]:
-        """What was kept and left out, one fact a line, for a log."""
-        return self.report.lines()
-
-    def train_iterator(
-        self,
-        batch: int,
-        *,
-        seed: int | None = None,
-        host: int = 0,
-        hosts: int = 1,
-        workers: int = 0,
-    ) -> TrainIterator:
-        """Endless batches of ``batch`` pairs over all hosts, shuffled anew each time through.
-
-        Args:
-          seed: of the order; None: the corpus's own.
-
-        Raises:
-          DataError: there are fewer pairs than one batch, or the hosts can not share a batch.
-        """
-        if len(self.train) < batch:
-            raise DataError(
-                f"there are {len(self.train):,} pairs to train on, fewer than one batch of "
-                f"{batch:,}; lower train.batch, or add pairs"
-            )
-        seed = self.seed if seed is None else seed
-        return shuffled_batches(self.train, batch, seed, host=host, hosts=hosts, workers=workers)
+# Made by :func:`lilith.data.preferences.prepare_pairs`.
+PairCorpus = TuningCorpus[PairRows]

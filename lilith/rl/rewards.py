@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lilith.config import ConfigError, UserError
+from lilith.reasoning.verification import within
 
 
 class RewardError(UserError):
@@ -236,19 +237,8 @@ class _Pool:
 
     def _verify(self, conversation: Finished) -> tuple[float, bool, str]:
         """The reward, whether the verifier was given up, and what it raised."""
-        found: list[float] = []
-        errors: list[str] = []
-
-        def ask() -> None:
-            try:
-                found.append(self.verifier.function(conversation))
-            except Exception as error:  # a verifier is the user's: anything may go wrong in it
-                errors.append(f"{type(error).__name__}: {error}")
-
-        # A thread of its own, which is left alone if it hangs: nothing can end a thread.
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(self.verifier.seconds)
-        if found:
-            return found[0], False, ""
-        return self.verifier.failure, not errors, errors[0] if errors else ""
+        outcome = within(self.verifier.seconds, lambda: self.verifier.function(conversation))
+        if outcome.given_up or outcome.error:
+            return self.verifier.failure, outcome.given_up, outcome.error
+        value: Any = outcome.value  # what is no number, such as None, is refused later
+        return value, False, ""

@@ -79,6 +79,12 @@ def test_a_verifier_that_hangs_is_given_up_and_the_others_are_not_lost() -> None
     never.set()
 
 
+def test_a_verifier_that_gives_nothing_is_no_zero() -> None:
+    verifier = Verifier("v", lambda own: None, failure=-0.5)
+    with pytest.raises(RewardError, match="'v' gave nan for conversation 0 of 1"):
+        rewards_of((1.0, verifier), conversations=[said("a")])
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
