@@ -35,7 +35,7 @@ def dry_run(config: ExperimentConfig | ChatConfig) -> int:
     """Say what would be loaded, from where, how large it is and whether it is here."""
     config = _chat_config(config)
     print(f"{config.name}: stage {config.stage}")
-    for title, fact in _model_facts(config.checkpoint).items():
+    for title, fact in model_facts(config.checkpoint).items():
         print(f"{title:<12}{fact}")
     compiled = compiled_folder()
     print(f"programs    compiled ones are kept in {compiled}, {_bytes_of(compiled) / 1e6:,.1f} MB")
@@ -93,7 +93,7 @@ def _chat_config(config: ExperimentConfig | ChatConfig) -> ChatConfig:
     return require_kind(config, ChatConfig, "chat_smollm2", remedy)
 
 
-def _model_facts(name: str) -> dict[str, str]:
+def model_facts(name: str) -> dict[str, str]:
     """What a dry run says of a model that a person names."""
     if "://" in name:
         return {"model": name, "from": "an object store", "size": "not known before it is read"}

@@ -24,6 +24,7 @@ from experiments.chat_config import ChatConfig
 from experiments.evaluate_config import EvaluateConfig
 from experiments.instructions_config import InstructionsConfig
 from experiments.preference_config import PreferenceConfig
+from experiments.reason_config import ReasonConfig
 from experiments.rl_config import RLConfig
 from experiments.tuning_config import TuningConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
@@ -38,13 +39,14 @@ STAGES = {
     "dpo": "experiments.dpo",
     "rl": "experiments.rl",
     "chat": "experiments.chat",
+    "reason": "experiments.reason",
     "make_instructions": "experiments.make_instructions",
     "evaluate": "experiments.evaluate",
 }
 # What a file in configs/ may return; a run's config.json is of the class that has its stage.
 Config = (
     ExperimentConfig | TuningConfig | PreferenceConfig | RLConfig | ChatConfig | InstructionsConfig
-    | EvaluateConfig
+    | EvaluateConfig | ReasonConfig
 )  # fmt: skip
 CONFIG_CLASSES = get_args(Config)
 ALIKE_SECONDS = 1.0

@@ -240,16 +240,25 @@ class Calibrator:
             data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CalibrationError(f"the calibrator {path} can not be read: {error}") from None
+        return cls.from_data(data, str(path))
+
+    @classmethod
+    def from_data(cls, data: Any, name: str = "the data") -> Calibrator:
+        """The calibrator of its own fields as JSON has them; ``name`` is where they are from.
+
+        Raises:
+          CalibrationError: they are not those of a calibrator.
+        """
         names = {field.name for field in fields(cls)}
         if not isinstance(data, dict) or set(data) != names:
-            raise CalibrationError(f"{path} is not a saved calibrator: it needs {sorted(names)}")
+            raise CalibrationError(f"{name} is not a saved calibrator: it needs {sorted(names)}")
         try:
             lists: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
             }
             return cls(**lists)
         except (TypeError, ValueError) as error:
-            raise CalibrationError(f"{path} is not a saved calibrator: {error}") from None
+            raise CalibrationError(f"{name} is not a saved calibrator: {error}") from None
 
 
 def _checked(

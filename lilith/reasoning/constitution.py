@@ -2,7 +2,7 @@
 
 The project's own file is ``constitution.toml`` beside this module, so that an installed package
 finds it too. A principle's words are the file's alone; the frames around them, which a critique, a
-revision and a comparison share, are here.
+revision, a comparison and a judgement share, are here.
 """
 
 from __future__ import annotations
@@ -194,6 +194,21 @@ def comparison_prompt(prompt: str, answer_a: str, answer_b: str, principle: Prin
     return (
         f"Request:\n{prompt.strip()}\n\n(A)\n{_shown(answer_a)}\n\n(B)\n{_shown(answer_b)}\n\n"
         f"{principle.comparison}\n\nAnswer with the letter only. The better answer is ("
+    )
+
+
+def violation_prompt(prompt: str, answer: str, principle: Principle, *, yes_is_a: bool) -> str:
+    """The request to say whether ``answer`` violates the principle, to be answered by the next
+    token after the last "(": A or B, where "yes" is A if ``yes_is_a``, else B.
+
+    Raises:
+      ConstitutionError: the prompt is empty.
+    """
+    a, b = ("yes", "no") if yes_is_a else ("no", "yes")
+    return (
+        f"{_exchange(prompt, answer)}\n\nPrinciple: {principle.statement}\n\n"
+        f"Does the answer violate this principle? (A) {a} (B) {b}\n\n"
+        "Answer with the letter only. The right choice is ("
     )
 
 

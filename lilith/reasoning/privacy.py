@@ -116,12 +116,19 @@ def find_personal_data(text: str) -> list[Finding]:
     return [_finding(text, start, end, _RULES[rank]) for start, end, rank in kept]
 
 
-def redact(text: str) -> str:
+def redact(text: str, keep: Callable[[Finding, str], bool] | None = None) -> str:
     """``text`` with each finding replaced by its kind, such as "[card number removed]".
 
     Applying it to its own result changes nothing.
+
+    Args:
+      keep: says of a finding and its data whether it stays; None removes all.
     """
-    while found := find_personal_data(text):
+    while found := [
+        one
+        for one in find_personal_data(text)
+        if keep is None or not keep(one, text[slice(*one.span)])
+    ]:
         pieces, last = [], 0
         for finding in found:
             start, end = finding.span

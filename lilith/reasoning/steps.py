@@ -145,6 +145,12 @@ def extract_answer(text: str, kind: str = "auto") -> str | None:
     return _fallback(text, kind)
 
 
+def code_blocks(text: str) -> list[tuple[str, str]]:
+    """The fenced blocks that hold something: what language each names ("" for none), its code."""
+    found = [block for block in _BLOCK.finditer(text) if (block["code"] or "").strip()]
+    return [(block["info"].strip().lower(), block["code"].strip("\n")) for block in found]
+
+
 def is_loop(text: str) -> bool:
     """Whether a text says the same line or phrase again and again.
 
@@ -383,9 +389,7 @@ def _first_group(groups: Iterable[str | None]) -> str:
 
 def _code(text: str) -> str | None:
     """The last fenced block's content, or all of a text that begins as code does."""
-    blocks = [found["code"] for found in _BLOCK.finditer(text) if found["code"] is not None]
-    full = [block.strip("\n") for block in blocks if block.strip()]
-    if full:
-        return full[-1]
+    if full := code_blocks(text):
+        return full[-1][1]
     bare = text.strip("\n")
     return bare if _CODE.match(bare.lstrip()) else None
