@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from lilith.reasoning import prompting
 from lilith.reasoning.calibration import FEATURES, Calibrator
-from lilith.reasoning.sampler import Sampler
+from lilith.reasoning.judgement import both_orders
+from lilith.reasoning.sampler import Prompt, Sampler
 from lilith.reasoning.trace import Thought
 
 # Of each feature's distance from a middle value; a feature that is not known counts nothing.
@@ -67,16 +68,14 @@ def word_probability(sampler: Sampler, question: str, lead: str, word: str, othe
       BudgetEnded: the time is over.
       UserError: the question is longer than the context.
     """
-    found = []
-    for words, first_is_word in (((word, other), True), ((other, word), False)):
-        text = f"{question} (A) {words[0]} or (B) {words[1]}? Reply with the letter only."
+
+    def asked(word_is_a: bool) -> Prompt:
+        a, b = (word, other) if word_is_a else (other, word)
+        text = f"{question} (A) {a} or (B) {b}? Reply with the letter only."
         prompt = prompting.ask(text, chat=sampler.chat)
-        if isinstance(prompt, str):
-            first = sampler.preference(f"{prompt}\n{lead} (", "A", "B")
-        else:
-            first = sampler.preference(prompt, "A", "B")
-        found.append(first if first_is_word else 1 - first)
-    return sum(found) / len(found)
+        return f"{prompt}\n{lead} (" if isinstance(prompt, str) else prompt
+
+    return both_orders(sampler, asked).probability
 
 
 def arithmetic_verdict(thoughts: Sequence[Thought]) -> bool | None:
