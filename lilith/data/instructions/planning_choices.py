@@ -18,7 +18,8 @@ from lilith.data.instructions.conversations import (
 )
 from lilith.data.instructions.drawing import Conversation, Draw
 from lilith.data.instructions.planning_material import MANDATES, OUTCOMES, PROJECTS, RISKS, sizes
-from lilith.data.instructions.planning_math import best_subset, broken_limits, risk_band
+from lilith.data.instructions.planning_math import best_subset, broken_limits
+from lilith.planning.risks import risk_band
 
 MATRIX_ASKS = (
     "Rank the risks of {title} (probability and impact, 1 to 5):\n{risks}",

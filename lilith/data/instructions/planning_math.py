@@ -166,13 +166,6 @@ def people_needed(effort: Fraction, months: int, focus: Fraction) -> int:
     return ceil(effort / (months * focus))
 
 
-def risk_band(score: int) -> str:
-    """The name of probability (1-5) times impact (1-5)."""
-    if score >= 15:
-        return "critical"
-    return "high" if score >= 10 else "medium" if score >= 5 else "low"
-
-
 def earned_value(budget: int, planned: int, done: int, spent: int) -> dict[str, Fraction]:
     """Earned value figures from the budget at completion, PV, EV and AC, all in money."""
     cost_index = Fraction(done, spent)
