@@ -26,10 +26,11 @@ ALLOWED: dict[str, set[str]] = {
     "paths": set(),
     "tokenizer": {"config", "config_parsing"},
     "quant": {"config", "config_parsing"},
+    "planning": {"config"},
     "shamshel": {"config", "config_parsing"},
     "sharding": GROUND,
     "model": {"sharding"},
-    "data": {"tokenizer", "quant", "shamshel"},
+    "data": {"tokenizer", "quant", "shamshel", "planning"},
     "train": {"model", "data", "inference", "sharding", "tokenizer"},
     "inference": {"model", "sharding", "tokenizer"},
     "interop": {"model", "sharding", "tokenizer", "inference", "train"},
@@ -38,14 +39,14 @@ ALLOWED: dict[str, set[str]] = {
         "reasoning", "shamshel",
     },
     "reasoning": {"inference", "tokenizer", "shamshel"},
-    "agent": {"reasoning", "inference", "tokenizer", "data", "quant", "shamshel"},
+    "agent": {"reasoning", "inference", "tokenizer", "data", "quant", "shamshel", "planning"},
     "evals": {
         "agent", "reasoning", "inference", "train", "data", "model", "sharding", "tokenizer",
         "quant", "shamshel", "interop",
     },
     "__init__": set(),  # its names load on first use
 }  # fmt: skip
-ALONE = ("config", "paths", "tokenizer", "quant", "shamshel")
+ALONE = ("config", "paths", "tokenizer", "quant", "planning", "shamshel")
 
 
 def modules(folder: str) -> list[pathlib.Path]:

@@ -8,6 +8,7 @@ of them is read from where they part.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -82,13 +83,20 @@ class Engine:
         self._static = {"config": config, "rules": rules}
 
     def begin(
-        self, rows: Sequence[Sequence[int]], controls: Controls, *, copies: int = 1, reserve: int
+        self,
+        rows: Sequence[Sequence[int]],
+        controls: Controls,
+        *,
+        copies: int = 1,
+        reserve: int,
+        allowed_BW: np.ndarray | None = None,
     ) -> Generation:
         """Read the prompts and choose the first token of ``copies`` rows for each of them.
 
         Args:
           controls: for all ``len(rows) * copies`` rows; copies of a prompt are neighbours.
           reserve: most tokens a row may generate, drafts included.
+          allowed_BW: which ids may come first, see :func:`lilith.inference.sampling.choose`.
 
         Raises:
           UserError: a prompt is empty or leaves no room in the model's context.
@@ -104,9 +112,11 @@ class Engine:
             repeated = [row for row in prompts for _ in range(copies)]
             history = sampler.left_align(repeated, padded, cache.capacity)
             controls = jax.tree.map(partial(_pad_rows, rows=padded), controls)
+            allowed_BW = None if allowed_BW is None else _pad_rows(allowed_BW, padded)
             state, log_prob_B = sampler.start(
-                self.params, last_BD, cache, history, controls, vocab=self.vocab, **self._static
-            )
+                self.params, last_BD, cache, history, controls, allowed_BW, vocab=self.vocab,
+                **self._static,
+            )  # fmt: skip
             lengths = [len(row) for row in repeated]
             first = np.asarray(state.history_BS)[np.arange(len(repeated)), lengths]
         step = Step(
@@ -115,10 +125,23 @@ class Engine:
         )
         return Generation(repeated, state, controls, step)
 
-    def step(self, generation: Generation, budgets: Sequence[int], *, drafts: int = 0) -> Step:
+    def step(
+        self,
+        generation: Generation,
+        budgets: Sequence[int],
+        *,
+        drafts: int = 0,
+        resume: bool = False,
+        allowed_BW: np.ndarray | None = None,
+    ) -> Step:
         """Continue each row by up to its budget, at most :data:`CALL_TOKENS`.
 
         The first step gives the tokens that :meth:`begin` chose.
+
+        Args:
+          resume: rows with a budget go on even if a stop id was their last token.
+          allowed_BW: which ids may come next, see :func:`lilith.inference.sampling.choose`; one
+            token a row is generated then, without drafts.
         """
         if generation.pending is not None:
             first, generation.pending = generation.pending, None
@@ -126,12 +149,20 @@ class Engine:
         budget = _pad_rows(
             np.minimum(budgets, CALL_TOKENS).astype(np.int32), len(generation.state.done_B), fill=0
         )
+        if allowed_BW is not None:
+            budget, drafts = np.minimum(budget, 1), 0
+            allowed_BW = _pad_rows(allowed_BW, len(budget))
         with self.scope():
+            if resume:
+                done_B = sampler.place_rows(np.asarray(generation.state.done_B) & (budget == 0),
+                                            self.rules)  # fmt: skip
+                generation.state = dataclasses.replace(generation.state, done_B=done_B)
             out, generation.state = sampler.decode(
                 self.params,
                 generation.state,
                 generation.controls,
                 budget,
+                allowed_BW,
                 width=CALL_TOKENS,
                 drafts=drafts,
                 vocab=self.vocab,

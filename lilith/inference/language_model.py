@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 
 from lilith.config import ModelConfig, UserError
 from lilith.inference.engine import CALL_TOKENS, Engine, Generation
+from lilith.inference.grammar import Grammar, masks, unmasked_budget
 from lilith.inference.sampling import make_controls
 from lilith.inference.text_stream import TextStream
 from lilith.model.layered import fuse_layers, unstack_layers
@@ -61,6 +62,7 @@ class Settings:
       speculative: tokens proposed by prompt lookup at a time; 0 for none. The output is the same.
       truncate: drop the start of a prompt that is longer than the context.
       tools: JSON schemas for the chat template, when the prompt is messages.
+      grammar: which ids may follow which; None for all.
     """
 
     max_tokens: int = 256
@@ -75,6 +77,7 @@ class Settings:
     speculative: int = 0
     truncate: bool = False
     tools: Sequence[Mapping[str, Any]] | None = None
+    grammar: Grammar | None = None
 
 
 class LanguageModel:
@@ -160,12 +163,19 @@ class LanguageModel:
         return self._stream(row, isinstance(prompt, str), wanted)
 
     def generate_batch(
-        self, prompts: Sequence[Prompt], *, n: int = 1, batch_size: int = 16, **settings: Any
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        n: int = 1,
+        batch_size: int = 16,
+        on_text: Callable[[Sequence[str]], None] | None = None,
+        **settings: Any,
     ) -> list[Completion]:
         """Answers to many prompts, ``n`` of each, which share one reading of the prompt.
 
         Args:
           batch_size: rows generated together.
+          on_text: given what is new in each row's answer, after each call of the model.
 
         Returns:
           ``len(prompts) * n`` completions; those of prompt i are at ``i * n`` and after.
@@ -185,8 +195,9 @@ class LanguageModel:
             ]
             pieces = (CALL_TOKENS,)
             seed = wanted.seed + i * n
-            for _ in self._run(rows[i : i + together], answers, wanted, seed, n, pieces):
-                pass
+            for found_now in self._run(rows[i : i + together], answers, wanted, seed, n, pieces):
+                if on_text is not None:
+                    on_text(found_now)
             found += [answer.completion() for answer in answers]
         return found
 
@@ -236,6 +247,11 @@ class LanguageModel:
         budgets: Sequence[int],
     ) -> Iterator[list[str]]:
         """Generate until every answer is finished; the new text of each after each call."""
+        grammar = wanted.grammar
+        states = (
+            [] if grammar is None else [grammar.start(row) for row in rows for _ in range(copies)]
+        )
+        pauses = () if grammar is None else tuple(grammar.pause_ids)
         controls = make_controls(
             len(answers),
             seeds=seed + np.arange(len(answers)),
@@ -244,20 +260,31 @@ class LanguageModel:
             top_p=wanted.top_p,
             min_p=wanted.min_p,
             repetition_penalty=wanted.repetition_penalty,
-            stop_ids=tuple(dict.fromkeys((*self.stop_ids, *wanted.stop_ids))),
+            stop_ids=tuple(dict.fromkeys((*self.stop_ids, *wanted.stop_ids, *pauses))),
         )
         reserve = max(answer.room for answer in answers) + wanted.speculative
-        generation: Generation = self.engine.begin(rows, controls, copies=copies, reserve=reserve)
-        calls = 0
+        generation: Generation = self.engine.begin(
+            rows, controls, copies=copies, reserve=reserve,
+            allowed_BW=masks(states, [answer.left for answer in answers]),
+        )  # fmt: skip
+        calls, allowed_BW = 0, None
         try:
             while True:
                 budget = budgets[min(calls, len(budgets) - 1)]
+                left = [answer.left for answer in answers]
+                if calls:
+                    allowed_BW = masks(states, left)
                 step = self.engine.step(
                     generation,
-                    [min(budget, answer.left) for answer in answers],
+                    [min(budget, own) for own in unmasked_budget(states, left)],
                     drafts=wanted.speculative,
+                    resume=grammar is not None,
+                    allowed_BW=allowed_BW,
                 )
                 calls += 1
+                for state, tokens in zip(states, step.tokens):
+                    for token in tokens:
+                        state.accept(token)
                 yield [
                     answer.add(tokens, log_probs)
                     for answer, tokens, log_probs in zip(answers, step.tokens, step.log_probs)

@@ -170,12 +170,16 @@ def start(
     cache: KVCache,
     history_BS: jax.Array,
     controls: Controls,
+    allowed_BW: jax.Array | None = None,
     *,
     config: ModelConfig,
     vocab: int | None = None,
     rules: ShardingRules = DEFAULT_RULES,
 ) -> tuple[DecodeState, jax.Array]:
     """Choose each row's first token from its prompt's last hidden state.
+
+    Args:
+      allowed_BW: see :func:`lilith.inference.sampling.choose`.
 
     Returns:
       The state to :func:`decode` from, the first token in its history, and the first tokens'
@@ -188,7 +192,9 @@ def start(
     seen_BV = _mark(seen_BV, history_BS, jnp.arange(history_BS.shape[1]) < held_B[:, None])
     count_B = jnp.zeros_like(held_B)
     logits_BV = unembed(params, last_BD[:, None], config, rules)[:, 0]
-    chosen_B, log_prob_B = choose(logits_BV, seen_BV, count_B, controls, vocab=vocab, rules=rules)
+    allowed_BW = place_rows(allowed_BW, rules)
+    chosen_B, log_prob_B = choose(logits_BV, seen_BV, count_B, controls, vocab=vocab, rules=rules,
+                                  allowed_BW=allowed_BW)  # fmt: skip
     state = DecodeState(
         cache=cache,
         history_BS=_put_rows(history_BS, chosen_B[:, None], held_B),
@@ -208,6 +214,7 @@ def decode(
     state: DecodeState,
     controls: Controls,
     budget_B: jax.Array,
+    allowed_BW: jax.Array | None = None,
     *,
     config: ModelConfig,
     width: int,
@@ -219,13 +226,16 @@ def decode(
 
     Args:
       budget_B: int32 tokens each row may generate in this call, at most ``width``.
+      allowed_BW: which ids may be chosen, see :func:`lilith.inference.sampling.choose`; it holds
+        for one token, so that no budget is above 1, and without drafts.
       width: the size of the result.
       drafts: tokens proposed by prompt lookup and verified in one forward; 0 for none. A token is
         accepted where the model's own choice, with that position's own randomness, is the same,
         so that the output does not depend on the drafts.
     """
     batch = len(state.done_B)
-    controls, budget_B = place_rows((controls, budget_B), rules)
+    static = (config, vocab, rules)
+    controls, budget_B, allowed_BW = place_rows((controls, budget_B, allowed_BW), rules)
     tokens_BN = constrain(jnp.zeros((batch, width + drafts + 1), jnp.int32), rules, "batch", None)
     empty = Samples(tokens_BN, tokens_BN.astype(jnp.float32), jnp.zeros_like(state.count_B))
 
@@ -235,7 +245,7 @@ def decode(
     def step(carry: tuple[DecodeState, Samples]) -> tuple[DecodeState, Samples]:
         state, out = carry
         active_B = going(state, out)
-        verify = partial(_verify, params, state, controls, active_B, config, vocab, rules)
+        verify = partial(_verify, params, state, controls, active_B, static, allowed_BW)
         token_B1 = jnp.take_along_axis(state.history_BS, state.cache.length_B[:, None], axis=1)
         if not drafts:
             found = verify(token_B1, jnp.zeros_like(state.count_B))
@@ -262,9 +272,8 @@ def _verify(
     state: DecodeState,
     controls: Controls,
     active_B: jax.Array,
-    config: ModelConfig,
-    vocab: int | None,
-    rules: ShardingRules,
+    static: tuple[ModelConfig, int | None, ShardingRules],
+    allowed_BW: jax.Array | None,
     inputs_BT: jax.Array,
     meant_B: jax.Array,
 ) -> tuple[KVCache, jax.Array, jax.Array, jax.Array]:
@@ -274,6 +283,7 @@ def _verify(
       The cache with all of them in it, the choices [B, T] and their log-probabilities, and how
       many choices of each row follow from accepted drafts: one more than the drafts that agreed.
     """
+    config, vocab, rules = static
     width = inputs_BT.shape[1]
     meant_BT = (jnp.arange(width) <= meant_B[:, None]) & active_B[:, None]
     hidden_BTD, cache = forward(
@@ -286,9 +296,8 @@ def _verify(
     for t in range(width):
         if t:  # the choice after draft t has that draft in its row
             seen_BV = _mark(seen_BV, inputs_BT[:, t : t + 1], meant_BT[:, t : t + 1])
-        own_B, log_prob_B = choose(
-            logits_BTV[:, t], seen_BV, state.count_B + t, controls, vocab=vocab, rules=rules
-        )
+        own_B, log_prob_B = choose(logits_BTV[:, t], seen_BV, state.count_B + t, controls,
+                                   vocab=vocab, rules=rules, allowed_BW=allowed_BW)  # fmt: skip
         chosen.append(own_B)
         log_probs.append(log_prob_B)
     chosen_BT, log_probs_BT = jnp.stack(chosen, axis=1), jnp.stack(log_probs, axis=1)

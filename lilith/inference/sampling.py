@@ -90,6 +90,7 @@ def choose(
     *,
     vocab: int | None,
     rules: ShardingRules,
+    allowed_BW: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The next id of each row, and its log-probability under the unmodified distribution.
 
@@ -98,6 +99,8 @@ def choose(
       seen_BV: which ids the row already holds.
       count_B: how many tokens the row has generated; with its seed it fixes the draw.
       vocab: only ids below it are chosen: a model may have more than its tokenizer. None: all.
+      allowed_BW: uint32; only ids whose bit is set are chosen, 32 a number, lowest bit first. Ids
+        past the last number are not. None: all.
 
     Returns:
       int32 ids [B] and float32 log-probabilities [B].
@@ -109,6 +112,8 @@ def choose(
     scores_BV = jnp.where(seen_BV, penalised_BV, logits_BV)
     if vocab is not None and vocab < size:
         scores_BV = jnp.where(jnp.arange(size) < vocab, scores_BV, -jnp.inf)
+    if allowed_BW is not None:
+        scores_BV = jnp.where(_unpacked(allowed_BW, size), scores_BV, -jnp.inf)
     scores_BV = jax.lax.cond(
         jnp.any(controls.temperature_B > 0),
         lambda scores: _draw_scores(scores, count_B, controls, rules),
@@ -118,6 +123,13 @@ def choose(
     chosen_B = _argmax(scores_BV)
     at_chosen_B = jnp.take_along_axis(logits_BV, chosen_B[:, None], axis=1)[:, 0]
     return chosen_B, at_chosen_B - jax.nn.logsumexp(logits_BV, axis=-1)
+
+
+def _unpacked(bits_BW: jax.Array, size: int) -> jax.Array:
+    """One boolean an id, [B, size]."""
+    bits_BW3 = bits_BW[:, :, None] >> jnp.arange(32, dtype=jnp.uint32) & 1
+    flat_BV = bits_BW3.reshape(len(bits_BW), -1)[:, :size] > 0
+    return jnp.pad(flat_BV, ((0, 0), (0, size - flat_BV.shape[1])))
 
 
 def _argmax(scores_BV: jax.Array) -> jax.Array:

@@ -17,7 +17,12 @@ import numpy as np
 from lilith.quant.tool_values import READERS, SCHEMAS, ToolError
 
 REQUIRED: Any = object()
+_EACH = ("numbers", "integers", "strings")  # kinds whose bounds and choices are of each entry
 _REGISTRY: dict[str, Tool] = {}
+
+
+class NotJSONError(TypeError):
+    """A tool's function gave something that JSON can not hold."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,9 @@ class Parameter:
     """One argument of a tool.
 
     Attributes:
-      kind: number, integer, boolean, string, numbers (a list), matrix, table (a column an asset:
-        rows of numbers, ``{name: numbers}`` or a data frame), strings, dates or object.
+      kind: number, integer, boolean, string, numbers (a list), integers, matrix, table (a column an
+        asset: rows of numbers, ``{name: numbers}`` or a data frame), strings, dates, list (of
+        anything) or object.
       unit: such as "years" or "per year, 0.05 is 5%".
       default: used where the caller gives nothing; None is allowed and passed on.
       minimum, maximum: inclusive bounds; above, below: exclusive ones. For lists, of each number.
@@ -85,7 +91,7 @@ class Parameter:
             "exclusiveMaximum": self.below,
             "enum": None if self.choices is None else list(self.choices),
         }
-        inner = dict(schema["items"]) if self.kind in ("numbers", "strings") else schema
+        inner = dict(schema["items"]) if self.kind in _EACH else schema
         inner.update({key: value for key, value in bounds.items() if value is not None})
         if inner is not schema:
             schema["items"] = inner
@@ -148,7 +154,11 @@ class Tool:
         return "\n".join(lines)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Validate, compute, and answer; never raises on what the caller passes."""
+        """Validate, compute, and answer; never raises on what the caller passes.
+
+        Raises:
+          NotJSONError: the function's result holds something that JSON can not.
+        """
         try:
             answer = self.function(**self.validate(*args, **kwargs))
         except ToolError as error:
@@ -266,4 +276,6 @@ def _json_ready(value: Any, path: str = "", missing: list[str] | None = None) ->
         return value
     if isinstance(value, np.datetime64) or hasattr(value, "isoformat"):
         return str(value)
-    raise TypeError(f"{path or 'the value'} is a {type(value).__name__}, which JSON can not hold")
+    raise NotJSONError(
+        f"{path or 'the value'} is a {type(value).__name__}, which JSON can not hold"
+    )

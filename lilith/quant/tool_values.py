@@ -59,10 +59,14 @@ def _number(own: Any, value: Any) -> float:
             f"{own.name} must be a number, and {value!r} is a {type(value).__name__}",
             _unit_hint(own),
         )
-    return _in_range(own, own.name, float(value))
+    return _in_range(own, own.name, value)
 
 
-def _in_range(own: Any, where: str, value: float) -> float:
+def _in_range(own: Any, where: str, given: Any) -> float:
+    try:
+        value = float(given)
+    except OverflowError:  # a whole number beyond all floats
+        value = math.inf
     if not math.isfinite(value):
         raise ToolError(
             "not_finite",
@@ -173,7 +177,7 @@ def _cell(own: Any, where: str, value: Any) -> float:
             f"{where} must be a number, and {value!r} is a {type(value).__name__}",
             _unit_hint(own),
         )
-    return _in_range(own, where, float(value))
+    return _in_range(own, where, value)
 
 
 def _matrix(own: Any, value: Any) -> np.ndarray:
@@ -265,6 +269,10 @@ def _strings(own: Any, value: Any) -> tuple[str, ...]:
     return tuple(_string(own, item) for item in _entries(own, value))
 
 
+def _integers(own: Any, value: Any) -> list[int]:
+    return [_integer(own, item) for item in _entries(own, value)]
+
+
 def _dates(own: Any, value: Any) -> tuple[str, ...]:
     days = []
     for i, item in enumerate(_entries(own, value)):
@@ -318,6 +326,8 @@ READERS: dict[str, Callable[[Any, Any], Any]] = {
     "matrix": _matrix,
     "table": _table,
     "strings": _strings,
+    "integers": _integers,
+    "list": _entries,
     "dates": _dates,
     "object": _object,
 }
@@ -339,6 +349,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         ]
     },
     "strings": {"type": "array", "items": {"type": "string"}},
+    "integers": {"type": "array", "items": {"type": "integer"}},
+    "list": {"type": "array"},
     "dates": {"type": "array", "items": {"type": "string", "format": "date"}},
     "object": {"type": "object"},
 }

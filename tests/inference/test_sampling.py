@@ -126,3 +126,30 @@ def test_a_draw_depends_on_the_seed_and_the_count():
 def test_controls_out_of_range_are_named(name, value, says):
     with pytest.raises(UserError, match=says):
         make_controls(1, **{name: value})
+
+
+def test_only_allowed_ids_are_chosen_and_log_probs_stay_the_models():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 70)), jnp.float32)
+    words = np.zeros((3, 3), np.uint32)
+    for row, ids in enumerate(([0, 69], [31, 32], [64])):
+        for index in ids:
+            words[row, index // 32] |= np.uint32(1 << (index % 32))
+    true = jax.nn.log_softmax(logits)
+    for temperature, filters in ((0.0, {}), (2.0, {}), (1.0, {"top_p": 0.5, "top_k": 1})):
+        controls = make_controls(3, seeds=np.arange(3), temperature=temperature, **filters)
+        seen = jnp.zeros((3, 70), bool)
+        ids, log_probs = choose(
+            logits, seen, jnp.zeros(3, jnp.int32), controls, vocab=None, rules=DEFAULT_RULES,
+            allowed_BW=jnp.asarray(words),
+        )  # fmt: skip
+        assert int(ids[0]) in (0, 69)
+        assert int(ids[1]) in (31, 32)
+        assert int(ids[2]) == 64
+        np.testing.assert_allclose(log_probs, true[jnp.arange(3), ids], rtol=1e-6)
+    controls = make_controls(3)
+    wide = jnp.pad(logits, ((0, 0), (0, 60)), constant_values=50.0)  # ids that no word speaks of
+    ids, _ = choose(
+        wide, jnp.zeros((3, 130), bool), jnp.zeros(3, jnp.int32), controls, vocab=None,
+        rules=DEFAULT_RULES, allowed_BW=jnp.full((3, 3), 0xFFFFFFFF, jnp.uint32),
+    )  # fmt: skip
+    assert int(ids.max()) < 96
