@@ -339,7 +339,7 @@ def _claim(
 def _agrees_loosely(true: Value, claimed: Value, left: _Side, right: _Side, about: bool) -> bool:
     """Whether a claim is right as people write percent and dozens."""
     kinds = {part.kind for part in left.parts}, {part.kind for part in right.parts}
-    if "percent" in kinds[1] and agrees(true / 100, claimed, right.parts, about):
+    if "percent" in kinds[1] - kinds[0] and agrees(true / 100, claimed, right.parts, about):
         return True  # 45 / 60 * 100 = 75%
     if "percent" in kinds[0] and agrees(true * 100, claimed, right.parts, about):
         return True  # 45 / 60 * 100% = 75
