@@ -17,12 +17,20 @@ WORDINGS = {
         "underlying price {spot}",
         "spot price {spot}", "the stock trading at {spot}", "a spot of {spot}",
         "current price {spot}", "the share now at {spot}",
+        "the share at {spot}", "a stock now worth {spot}", "the underlying now at {spot}",
+        "the price of the underlying {spot}", "the stock at {spot}",
+        "underlying at a price of {spot}", "market price {spot}", "the asset at {spot}",
+        "today's price {spot}", "a current spot of {spot}",
     ),
     "strike": (
         "strike {strike}", "a strike of {strike}", "struck at {strike}", "exercise price {strike}",
         "a {strike} strike",
         "strike price {strike}", "the strike at {strike}", "an exercise price of {strike}",
         "a strike price of {strike}", "exercisable at {strike}",
+        "exercise at {strike}", "to be exercised at {strike}", "exercised at {strike}",
+        "the right to trade at {strike}", "{strike} as the strike",
+        "an agreed price of {strike}", "exercise level {strike}", "{strike} strike price",
+        "an exercise at {strike}", "strikes at {strike}",
     ),
     "time": (
         "{time} to expiry", "{time} left", "maturity {time}", "expiry in {time}",
@@ -47,6 +55,11 @@ WORDINGS = {
         "dividends at {yield}", "a dividend of {yield} a year",
         "a yield of {yield}", "a payout yield of {yield}", "yielding {yield}",
         "paying {yield} in dividends", "{yield} paid in dividends",
+        "{yield} in dividends", "{yield} of dividends a year", "with {yield} paid as dividend",
+        "{yield} dividends", "dividends of {yield}",
+        "a dividend rate of {yield}", "{yield} going out in dividends",
+        "{yield} a year in dividends",
+        "the stock pays {yield} in dividends", "a {yield} dividend",
     ),
 }  # fmt: skip
 # Formulas: a symbol for each of the same numbers, and what stands between them.
