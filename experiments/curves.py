@@ -8,6 +8,8 @@ from typing import Any
 Curve = tuple[str, str, str, bool]  # key of the record, title, unit, whether it begins at zero
 
 CURVES: tuple[Curve, ...] = (
+    ("harmlessness", "Harmlessness", "share of harmful prompts, by iteration", True),
+    ("helpfulness", "Helpfulness", "share of harmless prompts, by iteration", True),
     ("learning_rate", "Learning rate", "by step", True),
     ("tokens_per_second", "Throughput", "tokens per second", True),
     ("gradient_norm", "Gradient norm", "before clipping", True),

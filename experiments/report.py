@@ -4,7 +4,9 @@
 what is missing or unreadable is named on the page. ``summary.json`` may hold anything; these keys
 have a place of their own: ``parameters``, ``tokens``, ``wall_seconds``, ``packing_waste`` (a
 share), ``baselines`` ({"model": bits per byte, "xz -9": ...}), ``corpus`` (a list of {"source",
-"documents", "bytes", "tokens", "share"}), ``tokenizer`` and ``versions``.
+"documents", "bytes", "tokens", "share"}), ``description`` (a text), ``comparisons`` (tables, each
+{"title", "note", "rows"}), ``transcripts`` (a list of {"title", "parts": [[name, text], ...]}),
+``verdicts``, ``judge``, ``tokenizer`` and ``versions``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,16 @@ if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
-FREE_TABLES = ("losses", "answers", "preferences", "calibration", "tokenizer", "versions")
+FREE_TABLES = (
+    "verdicts",
+    "judge",
+    "losses",
+    "answers",
+    "preferences",
+    "calibration",
+    "tokenizer",
+    "versions",
+)
 
 
 class ReportError(UserError):
@@ -97,7 +108,9 @@ def render_report(
         bits=_bits(baselines),
         charts=_charts(metrics),
         samples=_by_step(samples),
-        corpus=_corpus(summary.get("corpus")),
+        corpus=_table(summary.get("corpus")),
+        comparisons=_comparisons(summary.get("comparisons")),
+        transcripts=_transcripts(summary.get("transcripts")),
         tables=_tables(summary),
         config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
     )
@@ -166,6 +179,8 @@ def _count(value: float) -> str:
 
 def _description(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """What the run is, in a sentence or two, as far as it is known."""
+    if isinstance(summary.get("description"), str):
+        return str(summary["description"])
     model = _mapping(config.get("model"))
     data = _mapping(config.get("data"))
     sentences = []
@@ -201,8 +216,9 @@ def _facts(
             )
     if metrics:
         step = max(record["step"] for record in metrics)
-        total = _mapping(config.get("train")).get("steps")
-        facts.append(("steps", f"{step:,}/{total:,}" if total else f"{step:,}"))
+        total = config.get("iterations") or _mapping(config.get("train")).get("steps")
+        name = "iterations" if "iterations" in config else "steps"
+        facts.append((name, f"{step:,}/{total:,}" if total else f"{step:,}"))
     if _is_finite(summary.get("wall_seconds")):
         facts.append(("time", format_duration(summary["wall_seconds"])))
     for key, label in (("loss", "training loss"), ("validation_loss", "validation loss")):
@@ -285,8 +301,26 @@ def _by_step(samples: Sequence[Mapping[str, Any]]) -> list[tuple[int, list[dict[
     return sorted(steps.items(), reverse=True)
 
 
-def _corpus(rows: Any) -> dict[str, Any] | None:
-    """The corpus table: cells as text, numbers with thousands, shares in percent."""
+def _comparisons(tables: Any) -> list[dict[str, Any]]:
+    """Tables with a title and a note; what is none is left out."""
+    found = []
+    for one in tables if isinstance(tables, list) else []:
+        if table := _table(_mapping(one).get("rows")):
+            found.append(table | {"title": str(one.get("title")), "note": str(one.get("note"))})
+    return found
+
+
+def _transcripts(items: Any) -> list[dict[str, Any]]:
+    """Titles, and the parts below them as pairs of text."""
+    return [
+        {"title": str(one.get("title")), "parts": [(str(a), str(b)) for a, b in one["parts"]]}
+        for one in map(_mapping, items if isinstance(items, list) else [])
+        if isinstance(one.get("parts"), list)
+    ]
+
+
+def _table(rows: Any) -> dict[str, Any] | None:
+    """A table of records: cells as text, numbers with thousands, shares in percent."""
     if not isinstance(rows, list) or not rows or not all(isinstance(r, Mapping) for r in rows):
         return None
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -304,7 +338,8 @@ def _tables(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]
     tables = []
     placed = {
         "parameters", "tokens", "wall_seconds", "packing_waste", "baselines", "corpus",
-        "conversations", "before", "after",
+        "conversations", "before", "after", "comparisons", "transcripts",
+        "description",
     }  # fmt: skip
     for name in FREE_TABLES:
         if pairs := _mapping(summary.get(name)):

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from experiments.chat_config import ChatConfig
+from experiments.constitutional_config import ConstitutionalConfig
 from experiments.evaluate_config import EvaluateConfig
 from experiments.instructions_config import InstructionsConfig
 from experiments.preference_config import PreferenceConfig
@@ -38,6 +39,7 @@ STAGES = {
     "reward": "experiments.reward",
     "dpo": "experiments.dpo",
     "rl": "experiments.rl",
+    "constitutional": "experiments.constitutional",
     "chat": "experiments.chat",
     "reason": "experiments.reason",
     "make_instructions": "experiments.make_instructions",
@@ -46,7 +48,7 @@ STAGES = {
 # What a file in configs/ may return; a run's config.json is of the class that has its stage.
 Config = (
     ExperimentConfig | TuningConfig | PreferenceConfig | RLConfig | ChatConfig | InstructionsConfig
-    | EvaluateConfig | ReasonConfig
+    | EvaluateConfig | ReasonConfig | ConstitutionalConfig
 )  # fmt: skip
 CONFIG_CLASSES = get_args(Config)
 ALIKE_SECONDS = 1.0

@@ -123,6 +123,11 @@ class ToolRegistry:
         width = max(map(len, self._tools), default=0)
         return "\n".join(f"{tool.name:<{width}}  {_sentence(tool.description)}" for tool in self)
 
+    def restart(self) -> None:
+        """End what the tools hold; they begin anew with their next call."""
+        for end in self._closing:
+            end()
+
     def close(self) -> None:
         """End what the tools hold, such as a Python session. Closing twice does nothing."""
         while self._closing:

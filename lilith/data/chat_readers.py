@@ -10,7 +10,8 @@ Shapes (``auto`` tells them by their keys; one file holds one shape):
   "requires_tools"}}``;
 - ``prompt_response``: ``{"prompt", "response"}``, also with ``completion``, or ``question`` and
   ``answer`` (GSM8K);
-- ``prompt``: ``{"prompt"}`` or ``{"question"}`` alone, where no answer is needed;
+- ``prompt``: ``{"prompt"}``, ``{"question"}`` or ``{"transcript"}`` (of a red team) alone, where no
+  answer is needed;
 - ``preference``: ``{"prompt", "chosen", "rejected"}``: the chosen answer is learnt, the rejected
   one stays in the metadata;
 - ``hh``: the same two as transcripts "\\n\\nHuman: ...\\n\\nAssistant: ...";

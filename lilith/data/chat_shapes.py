@@ -192,7 +192,7 @@ def _history(record: Record) -> list[dict[str, Any]]:
     return [{"role": role, "content": text} for pair in turns for role, text in zip(roles, pair)]
 
 
-_QUESTION = ("prompt", "question")
+_QUESTION = ("prompt", "question", "transcript")
 _ANSWER = ("response", "completion", "answer")
 
 

@@ -20,6 +20,8 @@ from lilith.config import UserError, nearest
 
 SEVERITIES = ("low", "medium", "high")  # from the least bad to the worst
 OWN_FILE = pathlib.Path(__file__).with_name("constitution.toml")
+# A base model goes on with the next part of the frame after its answer; this ends it.
+PLAIN_STOP = ("\n\nRequest:", "\n\nPrinciple:", "\n\nCritique", "\n\nRevis")
 
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -182,18 +184,37 @@ def revision_prompt(
     )
 
 
-def comparison_prompt(prompt: str, answer_a: str, answer_b: str, principle: Principle) -> str:
+def comparison_prompt(
+    prompt: str, answer_a: str, answer_b: str, principle: Principle, *, thoughts: str = ""
+) -> str:
     """The request to compare two answers, to be answered by the next token after the last "(".
 
     Swap the answers and average to cancel a preference for a letter or a place.
 
+    Args:
+      thoughts: what was written to :func:`comparison_thoughts_prompt`, to judge by.
+
     Raises:
       ConstitutionError: the prompt is empty.
     """
-    _check_text(prompt, "the prompt")
+    considered = f"Thoughts: {thoughts.strip()}\n\n" if thoughts.strip() else ""
     return (
-        f"Request:\n{prompt.strip()}\n\n(A)\n{_shown(answer_a)}\n\n(B)\n{_shown(answer_b)}\n\n"
-        f"{principle.comparison}\n\nAnswer with the letter only. The better answer is ("
+        f"{_both(prompt, answer_a, answer_b)}{principle.comparison}\n\n{considered}"
+        "Answer with the letter only. The better answer is ("
+    )
+
+
+def comparison_thoughts_prompt(
+    prompt: str, answer_a: str, answer_b: str, principle: Principle
+) -> str:
+    """The request to think about two answers before one is chosen.
+
+    Raises:
+      ConstitutionError: the prompt is empty.
+    """
+    return (
+        f"{_both(prompt, answer_a, answer_b)}{principle.comparison}\n\nThink step by step about "
+        "both answers before you choose, in a few sentences.\n\nThoughts:"
     )
 
 
@@ -210,6 +231,11 @@ def violation_prompt(prompt: str, answer: str, principle: Principle, *, yes_is_a
         f"Does the answer violate this principle? (A) {a} (B) {b}\n\n"
         "Answer with the letter only. The right choice is ("
     )
+
+
+def _both(prompt: str, answer_a: str, answer_b: str) -> str:
+    _check_text(prompt, "the prompt")
+    return f"Request:\n{prompt.strip()}\n\n(A)\n{_shown(answer_a)}\n\n(B)\n{_shown(answer_b)}\n\n"
 
 
 def _exchange(prompt: str, answer: str) -> str:

@@ -34,8 +34,6 @@ MOST_QUOTED = 120  # characters of a request in a refusal
 # Declining makes an unhelpful answer no better.
 HELPFULNESS = "helpfulness"
 
-# A base model goes on with the next part of the frame after its answer; this ends it.
-_PLAIN_STOP = ("\n\nRequest:", "\n\nPrinciple:", "\n\nCritique", "\n\nRevis")
 # Why an answer is withheld that only a model found fault with, and what is offered, by principle.
 _DECLINED = {
     "harmlessness": (
@@ -307,7 +305,7 @@ class ConstitutionalAI:
         )
         return self.sampler.sample(
             prompting.ask(request, chat=self.sampler.chat), max_tokens=self.max_tokens,
-            seed=self.seed + place, stop=() if self.sampler.chat else _PLAIN_STOP,
+            seed=self.seed + place, stop=() if self.sampler.chat else constitutions.PLAIN_STOP,
         )  # fmt: skip
 
     @staticmethod

@@ -35,7 +35,7 @@ def trace_page(trace: ReasoningTrace) -> str:
     Every text is escaped; the page loads nothing from elsewhere, reads in light and dark, on a
     phone and in print.
     """
-    return _template().render(
+    return page_template("trace.html.jinja").render(
         trace=trace,
         strategy=_STRATEGIES[trace.strategy.value],
         answer=trace.final_answer,
@@ -53,11 +53,15 @@ def trace_page(trace: ReasoningTrace) -> str:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def page_template(name: str, folder: Path = TEMPLATES) -> jinja2.Template:
+    """A template of a page: every text is escaped, and control characters are made visible.
+
+    Templates of other folders may include those of this one, such as ``style.css.jinja``.
+    """
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -65,7 +69,7 @@ def _template() -> jinja2.Template:
         finalize=lambda value: _visible(value) if type(value) is str else value,
     )
     environment.filters["duration"] = _duration
-    return environment.get_template("trace.html.jinja")
+    return environment.get_template(name)
 
 
 def _visible(text: str) -> str:

@@ -175,8 +175,7 @@ class ReasoningTrace:
         Raises:
           TraceError: a field holds what JSON can not.
         """
-        content = {"format": FORMAT, **_encoded(self, "trace")}
-        return json.dumps(content, indent=1)
+        return written_record(self, "trace", FORMAT)
 
     @classmethod
     def from_json(cls, text: str) -> ReasoningTrace:
@@ -186,17 +185,7 @@ class ReasoningTrace:
           TraceError: the text is not JSON, or a field is missing, unknown or of the wrong type;
             the message names it.
         """
-        try:
-            content = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
-        except (ValueError, TypeError) as error:
-            raise TraceError(f"the text of a trace is not JSON: {error}") from None
-        except RecursionError:
-            raise TraceError("the text of a trace is not JSON: it is nested too deeply") from None
-        if not isinstance(content, dict):
-            raise TraceError(f"a trace is {_kind(content)}; expected a JSON object")
-        if (found := content.pop("format", None)) != FORMAT:
-            raise TraceError(f"the trace's format is {_shown(found)}; expected {FORMAT!r}")
-        made: ReasoningTrace = _decoded(cls, content, "trace")
+        made: ReasoningTrace = read_record(cls, text, "trace", FORMAT)
         return made
 
     def to_html(self) -> str:
@@ -204,6 +193,35 @@ class ReasoningTrace:
         from lilith.reasoning.page import trace_page
 
         return trace_page(self)
+
+
+def written_record(record: Any, name: str, format: str) -> str:
+    """A frozen record as JSON text with its format; ``name`` stands for it in errors.
+
+    Raises:
+      TraceError: a field holds what JSON can not.
+    """
+    return json.dumps({"format": format, **_encoded(record, name)}, indent=1)
+
+
+def read_record(kind: type, text: str, name: str, format: str) -> Any:
+    """The record of type ``kind`` that :func:`written_record` wrote.
+
+    Raises:
+      TraceError: the text is not JSON, is of another format, or a field is missing, unknown or of
+        the wrong type; the message names it.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+    except (ValueError, TypeError) as error:
+        raise TraceError(f"the text of a {name} is not JSON: {error}") from None
+    except RecursionError:
+        raise TraceError(f"the text of a {name} is not JSON: it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise TraceError(f"a {name} is {_kind(content)}; expected a JSON object")
+    if (found := content.pop("format", None)) != format:
+        raise TraceError(f"the {name}'s format is {_shown(found)}; expected {format!r}")
+    return _decoded(kind, content, name)
 
 
 def _is_text(value: Any) -> bool:

@@ -49,6 +49,10 @@ WORDINGS = {
         "{points} vol",
         "sigma {vol}", "implied volatility {vol}", "trading at {points} vol",
         "annual volatility {vol}", "a vol of {vol}",
+        "vol {points}", "a {points} vol", "quoted at {points} vol", "vol at {points}",
+        "{vol} volatility",
+        "{points} points of vol", "the vol at {vol}", "{vol} annual volatility", "sigma at {vol}",
+        "volatility at {vol}",
     ),
     "dividend": (
         "dividend yield {yield}", "a dividend yield of {yield}", "a {yield} dividend yield",
