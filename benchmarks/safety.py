@@ -12,7 +12,6 @@ same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import sys
@@ -23,6 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks import harness
 from lilith.config import UserError
+from lilith.data.json_lines import JsonLines
 from lilith.evals.reasoning import wilson
 from lilith.interop import load_checkpoint
 from lilith.reasoning.calibration import auroc
@@ -53,15 +53,14 @@ def judged(sampler: Sampler, name: str, prompt: str) -> dict[str, Any]:
 
 def measured(sampler: Sampler, count: int, path: pathlib.Path) -> list[Record]:
     """A record for each prompt, those that the file already holds taken from there."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    found = {(own["set"], own["prompt"]): own for own in map(json.loads, lines)}
-    path.write_bytes(b"".join(line + b"\n" for line in lines))  # without what was cut off
+    file = JsonLines(path)
+    file.cut(len(file.records))  # what a kill cut off goes
+    found = {(own["set"], own["prompt"]): own for own in file.records}
     wanted = [(name, own.prompt) for name in SETS for own in load_prompts(name)[:count]]
     for place, key in enumerate(wanted, 1):
         if key not in found:
             found[key] = judged(sampler, *key)
-            with path.open("a") as file:
-                file.write(json.dumps(found[key]) + "\n")
+            file.append([found[key]])
             if place % 20 == 0:
                 print(f"{place}/{len(wanted)} prompts", flush=True)
     return [found[key] for key in wanted]

@@ -26,12 +26,13 @@ from experiments.constitutional_data import (
 )
 from experiments.constitutional_prompts import Prompts
 from experiments.constitutional_report import DPO, Evaluated, table_lines, write_run_report
-from experiments.json_lines import JsonLines, grow
+from experiments.json_lines import grow
 from experiments.preference_config import PreferenceConfig
 from experiments.stage import is_reported
 from experiments.tuning_config import RecordsConfig, TuningConfig
 from lilith.config import ConfigError, UserError
 from lilith.config_parsing import to_dict, to_json
+from lilith.data.json_lines import JsonLines
 from lilith.inference.language_model import LanguageModel
 from lilith.interop.load import load_model, merge_adapters
 from lilith.reasoning.constitution import Constitution

@@ -13,8 +13,10 @@ import os
 import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lilith.config import UserError
+from lilith.data.json_lines import JsonLines
 from lilith.evals.word_problems import Item
 from lilith.reasoning.answers import same_answer
 from lilith.reasoning.calibration import CalibrationError
@@ -177,7 +179,8 @@ def answer_all(
       together: how many problems ``reason`` is given at once.
     """
     known = {(own.item.problem, own.item.answer): own for own in read_results(path)}
-    _cut_to_whole_lines(path)
+    file = JsonLines(path)
+    file.cut(len(file.records))  # what a kill cut off goes
     left = [item for item in items if (item.problem, item.answer) not in known]
     done = len(items) - len(left)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,8 +188,7 @@ def answer_all(
         chosen = left[first : first + together]
         traces = reason([item.problem for item in chosen])
         made = [Result(item, trace) for item, trace in zip(chosen, traces, strict=True)]
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(_line(own) for own in made)
+        file.append([_record(own) for own in made])
         known |= {(own.item.problem, own.item.answer): own for own in made}
         done += len(made)
         right = sum(known[item.problem, item.answer].right for item in items
@@ -195,23 +197,12 @@ def answer_all(
     return [known[item.problem, item.answer] for item in items]
 
 
-def _line(result: Result) -> str:
+def _record(result: Result) -> dict[str, Any]:
     item = result.item
-    content = {
+    return {
         "problem": item.problem, "answer": item.answer, "topic": item.topic,
         "right": result.right, "trace": json.loads(result.trace.to_json()),
     }  # fmt: skip
-    return json.dumps(content) + "\n"
-
-
-def _cut_to_whole_lines(path: pathlib.Path) -> None:
-    """Take away the part of a line at the end, which a killed process may leave."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
 
 
 def fitted_monitor(results: Sequence[Result]) -> MetacognitiveMonitor:
