@@ -37,6 +37,10 @@ WORDINGS = {
         "{time} to maturity",
         "{time} until expiry", "time to expiry {time}", "a maturity of {time}",
         "expiring in {time}", "{time} to run",
+        "{time} of life left", "a term of {time}", "an expiry {time} away", "{time} remaining",
+        "a life of {time}",
+        "{time} before it expires", "a tenor of {time}", "maturing in {time}",
+        "{time} till maturity", "with {time} still to go",
     ),
     "rate": (
         "rate {rate}", "a rate of {rate}", "interest rate {rate}", "{rate} rates",
