@@ -59,6 +59,10 @@ WORDINGS = {
         "riskless rate {rate}",
         "money at {rate}", "a short rate of {rate}", "{rate} risk-free", "the interest rate {rate}",
         "discounting at {rate}",
+        "discounted at {rate}", "a discount rate of {rate}", "{rate} for the rate",
+        "discount at {rate}", "{rate} as the rate",
+        "borrowing at {rate}", "the risk-free rate at {rate}", "cash earning {rate}",
+        "rates of {rate}", "deposits at {rate}",
     ),
     "volatility": (
         "volatility {vol}", "a volatility of {vol}", "vol of {points}", "{vol} vol",
