@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Submits train.sbatch: see usage.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+
+usage() {
+  cat <<'END'
+usage: submit.sh [options] -- --config pretrain_code --workdir /shared/runs/NAME ...
+
+  --nodes N            nodes (default: 1)
+  --gpus N             GPUs on each node (default: 8)
+  --per gpu|node       one process a GPU, or one a node (default: gpu)
+  --time D-HH:MM:SS    the time limit; saved and queued again before it ends (default: 24:00:00)
+  --partition P, --account A, --qos Q, --name N
+  --dry-run            print the exact command and submit nothing
+What comes after -- are the arguments of experiments.run; --workdir must be a folder that every node
+sees. Run it from the source tree, with LILITH_PYTHON naming another Python than .venv/bin/python.
+END
+}
+
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 2
+}
+
+defaults() {
+  NODES=1 GPUS=8 PER=gpu TIME=24:00:00 DRY_RUN=0 WORKDIR=''
+  PASSED=() COMMAND=()
+}
+
+take_value() {
+  [[ $2 ]] || die "$1 needs a value"
+  case $1 in
+  --nodes) NODES=$2 ;;
+  --gpus) GPUS=$2 ;;
+  --per) PER=$2 ;;
+  --time) TIME=$2 ;;
+  --name) PASSED+=(--job-name="$2") ;;
+  --partition | --account | --qos) PASSED+=("$1=$2") ;;
+  *) die "there is no option $1: see submit.sh --help" ;;
+  esac
+}
+
+parse() {
+  while (($#)); do
+    case $1 in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --dry-run) DRY_RUN=1 ;;
+    --)
+      shift
+      COMMAND=("$@")
+      break
+      ;;
+    --*=*) take_value "${1%%=*}" "${1#*=}" ;;
+    --*)
+      take_value "$1" "${2:-}"
+      shift
+      ;;
+    *) die "'$1' is one word too many: options start with --, and the run's own arguments come after --" ;;
+    esac
+    shift
+  done
+}
+
+# find_workdir: what the run's own --workdir says.
+find_workdir() {
+  local index
+  for ((index = 0; index < ${#COMMAND[@]}; index++)); do
+    case ${COMMAND[index]} in
+    --workdir=*) WORKDIR=${COMMAND[index]#*=} ;;
+    --workdir) WORKDIR=${COMMAND[index + 1]:-} ;;
+    --processes* | --process | --process=* | --coordinator*)
+      die "leave ${COMMAND[index]} out: the processes find each other through Slurm" ;;
+    esac
+  done
+}
+
+check() {
+  [[ $NODES =~ ^[1-9][0-9]{0,4}$ ]] || die "--nodes is '$NODES': give a whole number from 1"
+  [[ $GPUS =~ ^[1-9][0-9]?$ ]] || die "--gpus is '$GPUS': give the number of GPUs on each node, from 1"
+  [[ $PER == @(gpu|node) ]] || die "--per is '$PER': say gpu or node"
+  [[ $TIME =~ ^([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}$ ]] || die "--time is '$TIME': write it as 24:00:00 or 2-00:00:00"
+  ((${#COMMAND[@]})) || die "the arguments of experiments.run are missing: submit.sh ... -- --config pretrain_code --workdir /shared/runs/NAME"
+  [[ $WORKDIR ]] || die "--workdir is missing after --: name a folder that every node sees, the run's checkpoints are there"
+  local parent=$WORKDIR
+  [[ $WORKDIR == *://* ]] && return
+  while [[ ! -e $parent ]]; do parent=$(dirname -- "$parent"); done
+  [[ -d $parent && -w $parent ]] || die "the workdir $WORKDIR can not be made or written ($parent is not a folder that you can write): choose another"
+  ((DRY_RUN)) || command -v sbatch >/dev/null || die "there is no sbatch on the PATH: run this on a login node of a Slurm cluster"
+}
+
+quoted() {
+  local word out=''
+  for word; do
+    [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+    out+=" $word"
+  done
+  printf '%s\n' "${out# }"
+}
+
+main() {
+  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || die "this needs bash 4.4 or newer and is run by $BASH_VERSION"
+  defaults
+  parse "$@"
+  find_workdir
+  check
+  local tasks=1
+  [[ $PER == node ]] || tasks=$GPUS
+  local words=(sbatch --nodes="$NODES" --ntasks-per-node="$tasks" --gpus-per-node="$GPUS" --time="$TIME"
+    "${PASSED[@]}" "$FOLDER/train.sbatch" "${COMMAND[@]}")
+  if ((DRY_RUN)); then
+    quoted "${words[@]}"
+  else
+    "${words[@]}"
+  fi
+}
+
+main "$@"

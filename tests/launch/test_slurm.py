@@ -1,0 +1,159 @@
+"""launch/slurm: what is submitted, and what the job does when its time is up."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+
+import pytest
+from launch_machine import LAUNCH, Machine
+
+SUBMIT = "slurm/submit.sh"
+RUN = ["--", "--config", "pretrain_code", "--set", "model=7b", "--workdir"]
+
+
+def test_the_dry_run_is_what_is_submitted(machine: Machine) -> None:
+    workdir = str(machine.folder / "runs" / "it's seven")
+    words = shlex.split("--nodes 4 --per node --time 2-00:00:00 --partition gpu --name seven")
+    dry = machine.run(SUBMIT, *words, "--dry-run", *RUN, workdir)
+    assert (dry.returncode, dry.stderr, machine.calls()) == (0, "", [])
+    machine.tool("sbatch")
+    machine.answer("sbatch*", "Submitted batch job 7")
+    assert machine.run(SUBMIT, *words, *RUN, workdir).stdout == "Submitted batch job 7\n"
+    (call,) = machine.calls()
+    assert call == (
+        "sbatch --nodes=4 --ntasks-per-node=1 --gpus-per-node=8 --time=2-00:00:00 "
+        "--partition=gpu --job-name=seven SOURCE/launch/slurm/train.sbatch "
+        """--config pretrain_code --set model=7b --workdir 'MACHINE/runs/it'"'"'s seven'"""
+    )
+    assert machine.plain(dry.stdout).strip() == call.replace("""'"'"'""", r"'\''")
+
+
+def test_one_process_a_gpu_is_the_default(machine: Machine) -> None:
+    said = machine.run(SUBMIT, "--gpus", "4", "--dry-run", *RUN, str(machine.folder)).stdout
+    assert "--nodes=1 --ntasks-per-node=4 --gpus-per-node=4 --time=24:00:00" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--nodes", "0", *RUN, "x"], "--nodes is '0'"),
+        (["--gpus", "all", *RUN, "x"], "--gpus is 'all'"),
+        (["--per", "core", *RUN, "x"], "--per is 'core'"),
+        (["--time", "1 day", *RUN, "x"], "--time is '1 day'"),
+        (["--tme", "1:00:00", *RUN, "x"], "no option --tme"),
+        (["--nodes"], "--nodes needs a value"),
+        (["now"], "one word too many"),
+        ([], "the arguments of experiments.run are missing"),
+        (["--", "--config", "pretrain_code"], "--workdir is missing"),
+        ([*RUN, "/etc/passwd/runs"], "/etc/passwd/runs can not be made or written"),
+        ([*RUN, "x", "--processes", "8"], "leave --processes out"),
+        ([*RUN, "x"], "no sbatch on the PATH"),
+    ],
+)
+def test_bad_input_is_one_sentence(machine: Machine, words: list[str], sentence: str) -> None:
+    ended = machine.run(SUBMIT, *words)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
+    assert sentence in ended.stderr
+    assert not machine.calls()
+
+
+def test_the_job_s_own_options() -> None:
+    text = (LAUNCH / "slurm" / "train.sbatch").read_text()
+    for option in ("--signal=B:USR1@300", "--requeue", "--open-mode=append"):
+        assert f"#SBATCH {option}\n" in text
+
+
+# The step: records its call, and ends as the fake scancel or the test tells it to.
+STEP = """#!/usr/bin/env bash
+printf '%s|' srun "devices=${JAX_LOCAL_DEVICE_IDS-}" "$@" >>"$FAKE/step"
+while [[ ! -e $FAKE/end ]]; do sleep 0.05; done
+exit "$(<"$FAKE/end")"
+"""
+
+
+def job(machine: Machine, tasks_per_node: int = 8) -> subprocess.Popen[str]:
+    """Start the job script, with a step that runs until told otherwise."""
+    step = machine.folder / "bin" / "srun"
+    step.write_text(STEP)
+    step.chmod(0o755)
+    for name in ("scancel", "scontrol"):
+        machine.tool(name)
+        machine.answer(f"{name} *", "")
+    slurm = {
+        "SLURM_JOB_ID": "7", "SLURM_NTASKS": str(2 * tasks_per_node), "LILITH_PYTHON": "python",
+        "SLURM_NTASKS_PER_NODE": str(tasks_per_node), "SLURM_GPUS_ON_NODE": "8",
+    }  # fmt: skip
+    started = subprocess.Popen(
+        ["bash", str(LAUNCH / "slurm" / "train.sbatch"), "--config", "x"],
+        env=machine.environment(**slurm),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until(machine, "fake/step")
+    return started
+
+
+def until(machine: Machine, path: str) -> None:
+    for _ in range(600):
+        if (machine.folder / path).exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"never saw {path}")
+
+
+def end(machine: Machine, started: subprocess.Popen[str], code: int) -> tuple[int, str]:
+    (machine.fake / "code").write_text(str(code))
+    os.rename(machine.fake / "code", machine.fake / "end")
+    said, _ = started.communicate(timeout=60)
+    return started.returncode, said
+
+
+def test_the_time_limit_saves_and_requeues(machine: Machine) -> None:
+    started = job(machine)
+    started.send_signal(signal.SIGUSR1)
+    until(machine, "fake/calls")
+    assert machine.calls() == ["scancel --signal=TERM 7.0"]
+    code, said = end(machine, started, 0)
+    assert code == 0
+    assert "saved; back into the queue" in said
+    assert machine.calls()[1:] == ["scontrol requeue 7"]
+
+
+def test_a_preemption_saves_and_is_requeued_by_slurm_itself(machine: Machine) -> None:
+    started = job(machine)
+    started.send_signal(signal.SIGTERM)
+    until(machine, "fake/calls")
+    assert end(machine, started, 0)[0] == 0
+    assert machine.calls() == ["scancel --signal=TERM 7.0"]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_run_that_ends_by_itself_is_not_requeued(machine: Machine, code: int) -> None:
+    started = job(machine)
+    assert end(machine, started, code)[0] == code
+    assert machine.calls() == []
+    step = (machine.fake / "step").read_text()
+    assert step == (
+        "srun|devices=|--kill-on-bad-exit=1|python|-m|experiments.run|--config|x|--processes|16|"
+    )
+
+
+def test_one_process_a_node_is_told_that_it_has_every_gpu(machine: Machine) -> None:
+    started = job(machine, tasks_per_node=1)
+    end(machine, started, 0)
+    step = (machine.fake / "step").read_text()
+    assert step.startswith("srun|devices=0,1,2,3,4,5,6,7|")
+    assert step.endswith("--processes|2|")
+
+
+def test_a_save_that_fails_at_the_limit_is_not_requeued(machine: Machine) -> None:
+    started = job(machine)
+    started.send_signal(signal.SIGUSR1)
+    until(machine, "fake/calls")
+    assert end(machine, started, 1)[0] == 1
+    assert machine.calls() == ["scancel --signal=TERM 7.0"]
