@@ -8,7 +8,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 # about a tenth less time on a CPU, most of it page faults.
 FAST := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: run test lint test-peers bench clean
+.PHONY: run test lint test-peers test-pods bench clean
 
 run: .venv/installed
 	$(FAST) $(BIN)/python -m experiments.run --config configs/pretrain_nano.py
@@ -26,6 +26,11 @@ lint: .venv/installed-dev
 test-peers: .venv/installed-dev .venv/installed-peers
 	-$(BIN)/python -c "from lilith.interop.hub import find_model; find_model('smollm2-135m-instruct')"
 	$(BIN)/python -m pytest tests/peers
+
+# Compiles for TPUs. libtpu (213 MB) is no part of the tests' install: with it, jax on a machine
+# without a TPU looks for one at every start and prints warnings unless JAX_PLATFORMS=cpu is set.
+test-pods: .venv/installed-dev .venv/installed-tpu-compile
+	$(BIN)/python -m pytest tests/pods
 
 bench: .venv/installed-peers
 	$(FAST) $(BIN)/python -m benchmarks.train_step
@@ -51,6 +56,10 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.venv/installed-tpu-compile: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tpu-compile]'
 	@touch $@
 
 .venv/installed-peers: .venv/installed

@@ -156,17 +156,7 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
     config = stage.config
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     state, start = _restore_or_init(stage, optimizer, checkpointer, progress)
-    step_function = jax.jit(
-        partial(
-            train_step,
-            loss=stage.loss,
-            optimizer=optimizer,
-            accumulation=config.train.accumulation,
-            clip_norm=config.optimizer.clip_norm,
-            seed=config.seed if stage.draws else None,
-        ),
-        donate_argnums=0,
-    )
+    step_function = jitted_step(config, stage.loss, optimizer, draws=stage.draws)
     loop = _Loop(stage, progress, checkpointer, start)
     with StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop:
         step = start
@@ -187,6 +177,31 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
         loop.flush()
         checkpointer.wait()
     return Outcome(state, step, True)
+
+
+def jitted_step(
+    config: ExperimentConfig | FromModelConfig,
+    loss: LossFunction,
+    optimizer: optax.GradientTransformation,
+    *,
+    draws: bool = False,
+) -> Any:
+    """The training step of a config, jitted: (state, batch, frozen) -> (state, metrics).
+
+    Args:
+      draws: the loss draws random numbers.
+    """
+    return jax.jit(
+        partial(
+            train_step,
+            loss=loss,
+            optimizer=optimizer,
+            accumulation=config.train.accumulation,
+            clip_norm=config.optimizer.clip_norm,
+            seed=config.seed if draws else None,
+        ),
+        donate_argnums=0,
+    )
 
 
 def _restore_or_init(

@@ -34,12 +34,13 @@ from lilith.data import Corpus, ValidationSet, prepare
 from lilith.model.attention import choose_implementation
 from lilith.model.params import count_params
 from lilith.paths import cache_folder
-from lilith.sharding import make_mesh
+from lilith.sharding import DEFAULT_RULES, ShardingRules, make_mesh
 from lilith.tokenizer import load_tokenizer
 from lilith.train.checkpoint import Checkpointer, CheckpointInfo, list_checkpoints
 from lilith.train.metrics import write_atomically
 from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import put_batch
+from lilith.train.step import LossFunction
 
 BASELINE_MEGABYTES = 512  # of training text that the n-gram baseline counts, in memory
 
@@ -87,6 +88,17 @@ def dry_run(config: ExperimentConfig) -> int:
     return 0
 
 
+def loss_of(config: ExperimentConfig, rules: ShardingRules = DEFAULT_RULES) -> LossFunction:
+    """The loss that this stage trains with."""
+    return partial(
+        pretrain_loss,
+        config=config.model,
+        z_loss=config.train.z_loss,
+        chunk=config.train.loss_chunk,
+        rules=rules,
+    )
+
+
 class _Pretraining:
     """The stage's functions, bound to one run."""
 
@@ -94,12 +106,7 @@ class _Pretraining:
         self, config: ExperimentConfig, workdir: pathlib.Path, mesh: Any, corpus: Corpus
     ) -> None:
         self.config, self.workdir, self.mesh, self.corpus = config, workdir, mesh, corpus
-        self.loss = partial(
-            pretrain_loss,
-            config=config.model,
-            z_loss=config.train.z_loss,
-            chunk=config.train.loss_chunk,
-        )
+        self.loss = loss_of(config)
         self.evaluation = jax.jit(lambda params, batch: self.loss(params, batch)[1:])
         hosts = {"host": jax.process_index(), "hosts": jax.process_count()}
         self.whole = corpus.validation(config.train.batch, **hosts)

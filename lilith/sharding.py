@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lilith.config import MeshConfig, UserError, nearest
@@ -81,7 +82,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of all ``devices`` (default: every device of every process) with explicit axes.
 
     Raises:
-      ShardingError: the sizes do not multiply to the number of devices.
+      ShardingError: the sizes do not multiply to the number of devices, or the devices are in
+        several TPU slices, which only the data axis crosses, and it does not divide over them.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = dataclasses.asdict(config)
@@ -100,12 +102,45 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
             f"the mesh {shape} needs {math.prod(sizes.values())} devices and there are "
             f"{len(devices)}; set one axis to -1 to take what is left over"
         )
-    return jax.make_mesh(
-        tuple(sizes[name] for name in MESH_AXES),
-        MESH_AXES,
-        axis_types=(AxisType.Explicit,) * len(MESH_AXES),
-        devices=devices,
-    )
+    slices = _slices(devices)
+    if sizes["data"] % len(slices):
+        raise ShardingError(
+            f"the devices are in {len(slices)} slices and mesh.data is {sizes['data']}; only the "
+            f"data axis crosses slices, so make it a multiple of {len(slices)}"
+        )
+    sizes["data"] //= len(slices)
+    parts = [
+        jax.make_mesh(
+            tuple(sizes[name] for name in MESH_AXES),
+            MESH_AXES,
+            axis_types=(AxisType.Explicit,) * len(MESH_AXES),
+            devices=own,
+        )
+        for own in slices
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    whole = np.concatenate([part.devices for part in parts])
+    return Mesh(whole, MESH_AXES, axis_types=(AxisType.Explicit,) * len(MESH_AXES))
+
+
+def _slices(devices: Sequence[Any]) -> list[list[Any]]:
+    """``devices`` by the TPU slice that they are in; others are one slice."""
+    found: dict[int, list[Any]] = {}
+    for device in devices:
+        # Other platforms number their hosts with the same attribute.
+        place = getattr(device, "slice_index", 0) if device.platform == "tpu" else 0
+        found.setdefault(place or 0, []).append(device)
+    return [found[place] for place in sorted(found)]
+
+
+def target_platform() -> str:
+    """The platform that a program traced here is for: the mesh's, or jax's own without a mesh.
+
+    They differ where a program is only compiled, for devices that this machine does not have.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
 
 
 def named_sharding(mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> NamedSharding:

@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"tokenizer", "quant", "shamshel", "planning"},
     "train": {"model", "data", "inference", "sharding", "tokenizer"},
     "inference": {"model", "sharding", "tokenizer"},
+    "pods": {"model", "sharding"},
     "interop": {"model", "sharding", "tokenizer", "inference", "train"},
     "rl": {
         "interop", "train", "inference", "model", "data", "sharding", "tokenizer", "quant",

@@ -256,7 +256,7 @@ class Engine:
         held = 0 if prefix is None else _common(prefix.tokens, rows[0][:-1])
         longest = max(map(len, rows))
         pieces = _pieces(longest - held)
-        capacity = _round_capacity(max(held + sum(pieces), longest + reserve + 1))
+        capacity = round_capacity(max(held + sum(pieces), longest + reserve + 1))
         batch = self._round_rows(len(rows))
         if prefix is None:
             cache = cache_rows.empty_cache(self.params, batch, capacity, **self._static)
@@ -328,7 +328,7 @@ def _pieces(tokens: int) -> list[int]:
     return pieces
 
 
-def _round_capacity(tokens: int) -> int:
+def round_capacity(tokens: int) -> int:
     """A power of two for short rows; for long ones doubling would waste memory."""
     if tokens <= LARGE_CAPACITY:
         return _power_of_two(tokens, SMALLEST_CAPACITY)

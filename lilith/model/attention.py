@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from lilith.config import ConfigError, ModelConfig
 from lilith.model.blocked_attention import MASKED, blocked_attention
 from lilith.model.cached_attention import cached_attention
-from lilith.sharding import ShardingRules, activation_spec, constrain
+from lilith.sharding import ShardingRules, activation_spec, constrain, target_platform
 
 
 class AttentionContext(NamedTuple):
@@ -187,7 +187,7 @@ def splash_attention(
         ),
         head_shards=1,
         q_seq_shards=1,
-        interpret=jax.default_backend() != "tpu",
+        interpret=target_platform() != "tpu",
     )
 
     def own_rows(

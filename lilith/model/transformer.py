@@ -24,7 +24,13 @@ from lilith.model.layers import (
     use_weight,
 )
 from lilith.model.params import Params
-from lilith.sharding import DEFAULT_RULES, ShardingRules, activation_spec, constrain
+from lilith.sharding import (
+    DEFAULT_RULES,
+    ShardingRules,
+    activation_spec,
+    constrain,
+    target_platform,
+)
 
 LayerCache = tuple[jax.Array, jax.Array]
 Caches = tuple[Any, Any]  # of all layers, stacked or one by one
@@ -67,7 +73,7 @@ def forward(
     segments_BT = constrain(segments_BT, rules, "batch", "length")
     context = _attention_context(positions_BT, segments_BT, cache)
     implementation = choose_implementation(
-        config, length, in_order=cache is None, platform=jax.default_backend()
+        config, length, in_order=cache is None, platform=target_platform()
     )
     with jax.named_scope("embed"):
         x_BTD = embed(params["embedding"], tokens_BT, dtype, rules)

@@ -89,11 +89,16 @@ def abstract_state_of(
     """
     with jax.set_mesh(mesh):
         state = jax.eval_shape(lambda params: state_from_params(params, optimizer), params)
+    return on_mesh(state, mesh)
+
+
+def on_mesh(tree: Any, mesh: Mesh) -> Any:
+    """Abstract arrays that a traced function gave, with their shardings on the devices."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             leaf.shape, leaf.dtype, sharding=_concrete_sharding(leaf, mesh)
         ),
-        state,
+        tree,
     )
 
 
