@@ -75,6 +75,10 @@ def load_policy(config: ConstitutionalConfig, base: str, adapters: Sequence[str]
     )  # fmt: skip
 
 
+class NoRevisionKept(UserError):
+    """An iteration has nothing to learn from: every revision was dropped."""
+
+
 class Course:
     """One run: its folder, and what is made in it in which order.
 
@@ -239,13 +243,13 @@ class Course:
         """What is learnt from: last revisions, plain answers, conversations that are mixed in.
 
         Raises:
-          UserError: no revision was kept.
+          NoRevisionKept: no revision was kept.
         """
         made = self.transcripts(iteration)
         kept = [one for one in made if not one.dropped]
         if not any(one.rounds for one in kept):
             self.report()
-            raise UserError(
+            raise NoRevisionKept(
                 f"iteration {iteration}: no revision was kept ({drop_words(made)}); see "
                 f"{self.folder(iteration) / 'transcripts.jsonl'}"
             )

@@ -9,7 +9,7 @@ from experiments.config_kinds import require_kind
 from experiments.evaluate_config import EvaluateConfig
 from experiments.progress import task
 from experiments.stage import versions
-from lilith.data.instructions.tool_prompts import tool_call_prompts
+from lilith.data.instructions.tool_prompts import CALL_KINDS, tool_call_prompts
 from lilith.evals.tool_calls import summarise, tool_call_results
 from lilith.interop.load import load_checkpoint
 from lilith.train.metrics import write_atomically
@@ -20,7 +20,7 @@ def run(config: EvaluateConfig, workdir: pathlib.Path) -> int:
     config = require_kind(config, EvaluateConfig, "eval_tool_calls")
     model, _, info = load_checkpoint(config.checkpoint)
     print(info, flush=True)
-    prompts = tool_call_prompts(config.seed, config.count)
+    prompts = tool_call_prompts(config.seed, config.count, kinds=config.kinds or CALL_KINDS)
     with task("answering", total=len(prompts)) as report:
         results = tool_call_results(model, prompts, max_tokens=config.max_tokens, progress=report)
     summary = summarise(results)
@@ -49,7 +49,8 @@ def run(config: EvaluateConfig, workdir: pathlib.Path) -> int:
 def dry_run(config: EvaluateConfig) -> int:
     """Print the first questions and what answers them; ask nothing."""
     config = require_kind(config, EvaluateConfig, "eval_tool_calls")
-    for prompt in tool_call_prompts(config.seed, min(config.count, 3)):
+    kinds = config.kinds or CALL_KINDS
+    for prompt in tool_call_prompts(config.seed, min(config.count, 3), kinds=kinds):
         for message in prompt.messages:
             print(f"[{message['role']}] {message['content']}")
         print(f"[expected] {json.dumps(prompt.expected)}\n")

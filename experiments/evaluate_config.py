@@ -20,6 +20,8 @@ class EvaluateConfig:
     count: int = 200  # questions
     seed: int = 1_000
     max_tokens: int = 256  # of one answer
+    # Kinds of generated conversations that are asked in turn; (): every one that is one tool call.
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.benchmark not in BENCHMARKS:

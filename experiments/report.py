@@ -99,16 +99,16 @@ def render_report(
     }
     if "model" not in baselines and (known := _points(metrics, "validation_bits_per_byte")):
         baselines["model"] = known[-1][1]
-    return _template().render(
+    return page_template("report.html.jinja").render(
         title=config.get("name", "A run without a name"),
         stage=config.get("stage", "run"),
         description=_description(config, summary),
         facts=_facts(config, metrics, summary),
         missing=missing,
         bits=_bits(baselines),
-        charts=_charts(metrics),
+        charts=charts(metrics),
         samples=_by_step(samples),
-        corpus=_table(summary.get("corpus")),
+        corpus=table_of(summary.get("corpus")),
         comparisons=_comparisons(summary.get("comparisons")),
         transcripts=_transcripts(summary.get("transcripts")),
         tables=_tables(summary),
@@ -117,7 +117,8 @@ def render_report(
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def page_template(name: str) -> jinja2.Template:
+    """A template of the folder, in which every text that is not a chart is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -129,7 +130,7 @@ def _template() -> jinja2.Template:
         # Only the charts are Markup; any other text may hold control characters or surrogates.
         finalize=lambda value: visible_text(value) if type(value) is str else value,
     )
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(name)
 
 
 def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
@@ -252,9 +253,13 @@ def _bits(baselines: Mapping[str, float]) -> dict[str, Any] | None:
     }
 
 
-def _charts(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The training curves of which there is at least one point."""
-    charts = []
+def charts(metrics: Sequence[Mapping[str, Any]], run: str = "") -> list[dict[str, Any]]:
+    """The training curves of which there is at least one point.
+
+    Args:
+      run: keeps the ids of a run's charts apart from others' on the same page.
+    """
+    found = []
     train, validation = _points(metrics, "loss"), _points(metrics, "validation_loss")
     if train or validation:
         steps, losses = [x for x, _ in train], [y for _, y in train]
@@ -268,15 +273,14 @@ def _charts(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         # One bad batch must not flatten the curve: the faint line may leave the picture.
         top = 1.05 * max([*smoothed, *held_out])
         lines = [line for line in lines if line.x]
-        charts.append(
-            _chart("loss", "Loss", "nats per token", line_chart("loss", "Loss", lines, y_top=top))
-        )
+        svg = line_chart(f"{run}loss", "Loss", lines, y_top=top)
+        found.append(_chart("loss", "Loss", "nats per token", svg))
     for key, title, unit, from_zero in (*CURVES, *reward_sources(metrics)):
         if points := _points(metrics, key):
             line = Series("", [x for x, _ in points], [y for _, y in points])
-            svg = line_chart(key, f"{title}, {unit}", [line], from_zero=from_zero)
-            charts.append(_chart(key, title, unit, svg))
-    return charts
+            svg = line_chart(f"{run}{key}", f"{title}, {unit}", [line], from_zero=from_zero)
+            found.append(_chart(key, title, unit, svg))
+    return found
 
 
 def _chart(name: str, title: str, unit: str, svg: str) -> dict[str, Any]:
@@ -305,7 +309,7 @@ def _comparisons(tables: Any) -> list[dict[str, Any]]:
     """Tables with a title and a note; what is none is left out."""
     found = []
     for one in tables if isinstance(tables, list) else []:
-        if table := _table(_mapping(one).get("rows")):
+        if table := table_of(_mapping(one).get("rows")):
             found.append(table | {"title": str(one.get("title")), "note": str(one.get("note"))})
     return found
 
@@ -319,7 +323,7 @@ def _transcripts(items: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: Any) -> dict[str, Any] | None:
+def table_of(rows: Any) -> dict[str, Any] | None:
     """A table of records: cells as text, numbers with thousands, shares in percent."""
     if not isinstance(rows, list) or not rows or not all(isinstance(r, Mapping) for r in rows):
         return None

@@ -29,6 +29,7 @@ from lilith.tokenizer import Tokenizer, load_tokenizer
 from lilith.tokenizer.chat_template import CHATML
 from lilith.train.checkpoint import CheckpointInfo as TrainingCheckpoint
 from lilith.train.checkpoint import load_params, read_info
+from lilith.train.checkpoint_info import abstract_params_of
 from lilith.train.lora import (
     abstract_adapter,
     is_adapter,
@@ -88,6 +89,7 @@ def load_checkpoint(
     rules: ShardingRules = DEFAULT_RULES,
     dtype: str | None = None,
     step: int | None = None,
+    adapters: Iterable[str] = (),
 ) -> tuple[LanguageModel, Tokenizer, CheckpointInfo]:
     """Load a model ready to generate, its tokenizer, and what is known of it.
 
@@ -102,6 +104,7 @@ def load_checkpoint(
       dtype: the type weights are kept and computed in. None: float32 on a CPU, which has no fast
         products of smaller types; elsewhere as stored.
       step: which checkpoint of a run; None: the newest whole one.
+      adapters: folders of adapters to merge into the model, one after the other.
 
     Raises:
       UserError: nothing that LILITH can load is there; one sentence says what is wrong.
@@ -114,6 +117,7 @@ def load_checkpoint(
     params, config, tokenizer, info = load_model(
         where, mesh=mesh, rules=rules, dtype=dtype, step=step
     )
+    params = merge_adapters(params, config, adapters)
     model = LanguageModel(
         params,
         config,
@@ -265,7 +269,7 @@ def _load_own(
         kind="lilith",
         name=experiment["name"],
         architecture="lilith",
-        parameters=found.parameters,
+        parameters=count_params(config),  # without a critic
         step=found.step,
         licence=None,
         quantisation=None,
@@ -275,9 +279,17 @@ def _load_own(
         add_bos=experiment.get("add_bos", True),  # every document of pretraining begins so
         files=(pathlib.Path(os.fspath(found.directory)),),
     )
-    stacked = load_params(found.directory, abstract_params(config, mesh, rules))
+    stacked = _load_policy(found, abstract_params(config, mesh, rules))
     params = unstack_layers(stacked, release=True) if layered else stacked
     return params, config, tokenizer, info
+
+
+def _load_policy(found: TrainingCheckpoint, target: Params) -> Params:
+    """The weights that write: of a run of PPO, which has trained a critic beside them, those."""
+    saved = abstract_params_of(found)
+    if saved.keys() != {"policy", "critic"}:
+        return load_params(found.directory, target)
+    return load_params(found.directory, saved | {"policy": target})["policy"]
 
 
 def _refusal_of_reward(where: object) -> str:

@@ -120,19 +120,21 @@ def make_tiny(folder: pathlib.Path, files: int = 40) -> Tiny:
     return tiny
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> Output:
+def finish(process: subprocess.Popen[str], code: int = 0, seconds: float = SECONDS) -> Output:
     """Wait for a run to end with exit code ``code``."""
     try:
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=seconds)
     finally:
         process.kill()
     assert process.returncode == code, f"exit code {process.returncode}\n{out[-1000:]}\n{err}"
     return Output(out, err)
 
 
-def wait_until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+def wait_until(
+    process: subprocess.Popen[str], reached: Callable[[], bool], seconds: float = SECONDS
+) -> None:
     """Look every millisecond until ``reached``; the process must still run then."""
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while not reached():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lilith.config import ConfigError
+from lilith.data.instructions.exact import CALCULATOR, EXECUTE_PYTHON
 from lilith.data.instructions.quant_talk import tools
 from lilith.data.instructions.registry import make, prompt_digest
 
@@ -39,29 +40,46 @@ class ToolPrompt:
     index: int
 
 
-def tool_call_prompts(seed: int, count: int, *, held_out: bool = True) -> list[ToolPrompt]:
-    """``count`` different questions, the kinds of :data:`CALL_KINDS` in turn.
+def tool_call_prompts(
+    seed: int, count: int, *, held_out: bool = True, kinds: Sequence[str] = CALL_KINDS
+) -> list[ToolPrompt]:
+    """``count`` different questions, the ``kinds`` in turn.
 
     Args:
       held_out: ask in held-out words about held-out numbers, the default; else in training ones.
+      kinds: of generated conversations whose first answer is one tool call.
 
     Raises:
-      ConfigError: a negative count.
+      ConfigError: a negative count, no kind, or one that is not answered by one tool call.
     """
     if count < 0:
         raise ConfigError(f"count is {count}; ask for 0 or more prompts")
+    if not kinds:
+        raise ConfigError("no kind of question is named; name some, such as quant_statistics")
     prompts: list[ToolPrompt] = []
     seen: set[bytes] = set()
     turn = 0
     while len(prompts) < count:
-        index, at = divmod(turn, len(CALL_KINDS))
+        index, at = divmod(turn, len(kinds))
         turn += 1
-        record = make(CALL_KINDS[at], seed, index, held_out=held_out)
+        record = make(kinds[at], seed, index, held_out=held_out)
         if prompt_digest(record) not in seen:
             seen.add(prompt_digest(record))
-            asked, expected = record["messages"][:2], record["metadata"]["check"]["tool_calls"][0]
-            prompts.append(ToolPrompt(asked, expected, CALL_KINDS[at], index))
+            messages = record["messages"]
+            first = [message["role"] for message in messages].index("assistant")
+            expected = _only_call(messages[first], kinds[at])
+            prompts.append(ToolPrompt(messages[:first], expected, kinds[at], index))
     return prompts
+
+
+def _only_call(answer: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    calls = answer.get("tool_calls") or []
+    if len(calls) != 1:
+        raise ConfigError(
+            f"conversations of kind {kind!r} are not answered by one tool call; ask for kinds such "
+            f"as {', '.join(CALL_KINDS[:3])}"
+        )
+    return calls[0]
 
 
 def read_call(text: str) -> dict[str, Any] | None:
@@ -89,7 +107,8 @@ def same_call(expected: Mapping[str, Any], given: Any) -> bool:
     arguments = given.get("arguments")
     if not isinstance(arguments, Mapping) or set(given) - {"name", "arguments"}:
         return False
-    parameters = {own.name: own for own in tools()[expected["name"]].parameters}
+    known = tools() | {own.name: own for own in (CALCULATOR, EXECUTE_PYTHON)}
+    parameters = {own.name: own for own in known[expected["name"]].parameters}
     if set(arguments) - set(parameters):
         return False
     for name, own in parameters.items():
