@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lilith.config import UserError
+
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
@@ -32,6 +34,21 @@ def interleaved(
 def median(values: Sequence[float]) -> float:
     """The middle one."""
     return statistics.median(values)
+
+
+def claim(out: pathlib.Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder of a measurement that goes on where it was stopped.
+
+    Raises:
+      UserError: it holds answers made with other settings.
+    """
+    path = out / "settings.json"
+    out.mkdir(parents=True, exist_ok=True)
+    own = dict(settings)
+    if path.exists() and json.loads(path.read_text()) != own:
+        raise UserError(f"{out} holds answers made with {path.read_text().strip()}; choose another "
+                        f"--out, or the same settings; these are {json.dumps(own)}")  # fmt: skip
+    path.write_text(json.dumps(own) + "\n")
 
 
 def machine(*packages: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import sys
@@ -194,15 +193,8 @@ def time_ratio(model: LanguageModel, arguments: argparse.Namespace) -> dict[str,
 
 def claim(out: pathlib.Path, arguments: argparse.Namespace) -> None:
     """Make the folder; traces of another model or other settings do not mix with these."""
-    own = {
-        name: getattr(arguments, name) for name in ("checkpoint", "max_tokens", "seed", "budget")
-    }
-    path = out / "settings.json"
-    out.mkdir(parents=True, exist_ok=True)
-    if path.exists() and json.loads(path.read_text()) != own:
-        raise UserError(f"{out} holds traces made with {path.read_text().strip()}; choose another "
-                        f"--out, or the same settings; these are {json.dumps(own)}")  # fmt: skip
-    path.write_text(json.dumps(own) + "\n")
+    names = ("checkpoint", "max_tokens", "seed", "budget")
+    harness.claim(out, {name: getattr(arguments, name) for name in names})
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:

@@ -226,8 +226,8 @@ class _Rules:
                 f"{name}_next{this}::_: {end} {enough}"
                 f" | {next_} {name}_count{this}::incr([32:48]) %if lt([32:48], {rows[1]})",
                 f"{name}_count{this}::_: {number} {name}_down{this}::decr({down})",
-                f"{name}_down{this}::_: {name}_up{this}::incr({up})",
-                f'{name}_up{this}::_: ", " {name}_count{this}::_ %if gt({down}, 0)'
-                f' | "]" {name}_next{1 - this}::_ %if is_zeros({down})',
+                # Counted up by the mark behind it: in a rule of a single name llguidance loses it.
+                f'{name}_down{this}::_: ", " {name}_count{this}::incr({up}) %if gt({down}, 0)'
+                f' | "]" {name}_next{1 - this}::incr({up}) %if is_zeros({down})',
             ]
         return name

@@ -12,7 +12,7 @@ from typing import Any
 
 from lilith import quant
 from lilith.agent.registry import ToolRegistry
-from lilith.agent.tool_results import References, shown
+from lilith.agent.tool_results import Bounded, References, shown
 from lilith.config import UserError
 from lilith.quant.tool import NotJSONError, Tool
 from lilith.quant.tool_values import ToolError
@@ -197,8 +197,8 @@ class ToolRunner:
             if not limit > 0:
                 raise UserError(f"the time limit {name} is {limit}; it must be above 0 seconds")
         self.references = References()
-        self._answered: dict[str, tuple[Mapping[str, Any], str]] = {}
-        self._in_order = threading.Lock()
+        self._answered = Bounded(MOST_ANSWERS)
+        self._in_order, self._in_memory = threading.Lock(), threading.Lock()
 
     def run(
         self,
@@ -252,16 +252,17 @@ class ToolRunner:
         if call.error is not None:
             return self._result(call, {"ok": False, "error": dict(call.error)}, 0.0)
         key = _key(call)
-        if key in self._answered:
-            answer, text = self._answered[key]
+        with self._in_memory:
+            known = self._answered.get(key)
+        if known is not None:
+            answer, text = known
             return ToolResult(call, answer, text, 0.0, True)
         began = time.perf_counter()
         answer, certain = self._answer(call)
         result = self._result(call, answer, time.perf_counter() - began)
         if certain and not self.registry.runs_in_order(call.name):
-            self._answered[key] = (result.answer, result.text)
-            if len(self._answered) > MOST_ANSWERS:
-                self._answered.pop(next(iter(self._answered)), None)
+            with self._in_memory:
+                self._answered[key] = (result.answer, result.text)
         return result
 
     def _answer(self, call: ToolCall) -> tuple[dict[str, Any], bool]:

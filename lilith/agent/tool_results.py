@@ -6,6 +6,7 @@ import json
 import math
 import re
 import threading
+from collections import UserDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from lilith.quant.tool_values import READERS, ToolError
 MOST_TEXT = 2000  # characters of one text in an answer; of a longer one the ends are shown
 MOST_ANSWER = 6000  # characters of a whole answer as it is shown
 MOST_KEPT = 256  # references of one conversation; the oldest are let go
+MOST_SIZE = 64 << 20  # characters of JSON that the values of one conversation may take together
 _SHOWN_OF_LIST = 3
 _SHOWN_OF_TEXT = 400
 _SUMMARY_LEVELS = 4
@@ -29,11 +31,32 @@ _MARKERS = re.compile(
 )
 
 
+class Bounded(UserDict[str, Any]):
+    """Values by name, of which the oldest are let go beyond a number or a size; one stays."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._sizes, self._total = most, dict[str, int](), 0
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in self:
+            del self[name]
+        self._sizes[name] = len(json.dumps(value, default=str))
+        self._total += self._sizes[name]
+        super().__setitem__(name, value)
+        while len(self) > 1 and (len(self) > self._most or self._total > MOST_SIZE):
+            del self[next(iter(self))]
+
+    def __delitem__(self, name: str) -> None:
+        self._total -= self._sizes.pop(name)
+        super().__delitem__(name)
+
+
 class References:
     """Large values of one conversation, by name. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
+        self._values = Bounded(MOST_KEPT)
         self._count = 0
         self._lock = threading.Lock()
 
@@ -43,8 +66,6 @@ class References:
             self._count += 1
             name = f"r{self._count}"
             self._values[name] = value
-            if len(self._values) > MOST_KEPT:
-                del self._values[next(iter(self._values))]
             return name
 
     def names(self) -> tuple[str, ...]:
@@ -79,7 +100,9 @@ class References:
     def from_json(cls, saved: Mapping[str, Any]) -> References:
         """The references that :meth:`to_json` wrote."""
         made = cls()
-        made._count, made._values = int(saved["count"]), dict(saved["values"])
+        made._count = int(saved["count"])
+        for name, value in dict(saved["values"]).items():
+            made._values[name] = value
         return made
 
     def _value(self, name: str, field: str | None) -> Any:
@@ -101,7 +124,8 @@ def shown(answer: Mapping[str, Any], references: References, *, brief: bool = Fa
     Kept are ``ok``, the result, the units and the warnings; of an error all. Numbers have
     :data:`~lilith.data.instructions.tool_text.DIGITS` significant digits. A list of more than
     :data:`~lilith.data.instructions.tool_text.MOST_ENTRIES` entries, a table and a long text are
-    summarised as ``{"ref": "r1", ...}`` and kept, so that a later call can pass the reference.
+    summarised as ``{"ref": "r1", ...}`` and kept, so that a later call can pass the reference. Of
+    an answer that is still too long so are its largest entries, and as a last resort the whole.
 
     No character of it begins a special token or a tag: each ``<`` that could is written
     ``\\u003c``, and a line break ``\\n``, which JSON reads as the same text.
@@ -115,10 +139,28 @@ def shown(answer: Mapping[str, Any], references: References, *, brief: bool = Fa
     told = {"ok": True, "result": result}
     told |= {name: answer[name] for name in ("warnings",) if answer.get(name)}
     text = safe_json(told)
+    if len(text) > MOST_ANSWER and isinstance(result, dict):
+        text = _with_less(told, answer["result"], references)
     if len(text) <= MOST_ANSWER:
         return text
     name = references.keep(answer.get("result"))
     return safe_json({"ok": True, "result": {"ref": name, **_outline(answer.get("result"))}})
+
+
+def _with_less(told: dict[str, Any], whole: Mapping[str, Any], references: References) -> str:
+    """An answer whose largest entries are kept by reference, as many as must be."""
+    entries = told["result"]
+    sizes = {key: len(safe_json(own)) for key, own in entries.items()}
+    for key in sorted(sizes, key=lambda own: -sizes[own]):
+        kept = isinstance(entries[key], dict) and "ref" in entries[key]
+        if kept or not isinstance(whole[key], (Mapping, list, str)):
+            continue
+        outline = _outline(whole[key])
+        if len(safe_json(outline)) < sizes[key]:
+            entries[key] = {"ref": references.keep(whole[key]), **outline}
+        if len(safe_json(told)) <= MOST_ANSWER:
+            break
+    return safe_json(told)
 
 
 def safe_json(value: Any) -> str:
@@ -160,6 +202,8 @@ def _outline(value: Any, level: int = 0) -> dict[str, Any]:
     """What a reference stands for, in a few words."""
     if isinstance(value, Mapping):
         return {"keys": [str(key)[:60] for key in list(value)[: 4 * MOST_ENTRIES]]}
+    if isinstance(value, str) and value.lstrip().startswith("<svg"):
+        return {"length": len(value), "is": "a drawing"}
     if isinstance(value, str):
         return {"length": len(value), "first": value[:_SHOWN_OF_TEXT], "last": value[-80:]}
     numbers = [x for x in value if isinstance(x, (int, float)) and not isinstance(x, bool)]

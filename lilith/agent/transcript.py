@@ -110,7 +110,7 @@ def _call(call: CallRecord) -> dict[str, Any]:
     if call.cached and call.ok:
         status = ("right", "answered before")
     content = call.answer.get("result" if call.ok else "error")
-    views = list(_views("", content))
+    views = list(result_views("", content))
     warnings = call.answer.get("warnings")
     if isinstance(warnings, (list, tuple)) and warnings:
         views += [{"kind": "text", "title": "Warnings", "text": "\n".join(map(str, warnings))}]
@@ -131,17 +131,23 @@ def _arguments(call: CallRecord) -> str:
     )  # fmt: skip
 
 
-def _views(title: str, value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """What of a value is shown: one table of its plain fields, then the others one by one."""
+def result_views(title: str, value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """What of a value is shown: one table of its plain fields, then the others one by one.
+
+    Each view has a ``kind`` and a ``title``: a table has ``head`` (empty for plain fields and rows
+    without names), ``rows`` of texts and ``more``, a line ``points`` and ``words``, a drawing its
+    ``uri``, a text its ``text`` and, of a list, the ``items``. ``named`` says that a table is of
+    plain fields; ``numbers`` are those that a line or a table without a head was made of.
+    """
     if isinstance(value, Mapping) and depth < MOST_DEPTH:
         plain = [(name, item) for name, item in value.items() if _is_plain(item)]
         if plain:
             rows = [[_words(name), _cell(item)] for name, item in plain[: 4 * MOST_ROWS]]
-            yield {"kind": "table", "title": title, "head": [], "rows": rows,
+            yield {"kind": "table", "title": title, "head": [], "rows": rows, "named": True,
                    "more": _more(len(plain), 4 * MOST_ROWS)}  # fmt: skip
         for name, item in value.items():
             if not _is_plain(item):
-                yield from _views(f"{title} · {_words(name)}".lstrip(" ·"), item, depth + 1)
+                yield from result_views(f"{title} · {_words(name)}".lstrip(" ·"), item, depth + 1)
     elif isinstance(value, str) and value.lstrip().startswith(_DRAWING):
         data = base64.b64encode(value.encode("utf-8", "replace")).decode()
         yield {"kind": "drawing", "title": title, "uri": f"data:image/svg+xml;base64,{data}"}
@@ -156,7 +162,7 @@ def _views(title: str, value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 def _list(title: str, value: Sequence[Any]) -> dict[str, Any]:
     """Numbers as a line, rows and objects as a table, all else as text."""
     if len(value) >= _LEAST_POINTS and all(_is_number(item) for item in value):
-        return {"kind": "line", "title": title, **_line(value)}
+        return {"kind": "line", "title": title, "numbers": value, **_line(value)}
     if value and all(isinstance(item, Mapping) for item in value):
         names = list(dict.fromkeys(name for item in value[:MOST_ROWS] for name in item))
         return {
@@ -170,9 +176,12 @@ def _list(title: str, value: Sequence[Any]) -> dict[str, Any]:
         }  # fmt: skip
     if value and all(isinstance(item, (list, tuple)) for item in value):
         rows = [[_cell(cell) for cell in item[:MOST_COLUMNS]] for item in value[:MOST_ROWS]]
-        return {"kind": "table", "title": title, "head": [], "rows": rows,
+        numbers = value if all(_is_number(cell) for item in value for cell in item) else ()
+        return {"kind": "table", "title": title, "head": [], "rows": rows, "numbers": numbers,
                 "more": _more(len(value), MOST_ROWS)}  # fmt: skip
-    return {"kind": "text", "title": title, "text": _text("\n".join(map(_cell, value)) or "none")}
+    items = list(map(_cell, value))
+    return {"kind": "text", "title": title, "text": _text("\n".join(items) or "none"),
+            "items": items}  # fmt: skip
 
 
 def _line(value: Sequence[float]) -> dict[str, str]:
@@ -181,7 +190,7 @@ def _line(value: Sequence[float]) -> dict[str, str]:
     shown = [*value[::step], *([value[-1]] if (len(value) - 1) % step else [])]
     low, high = min(shown), max(shown)
     points = " ".join(
-        f"{100 * at / (len(shown) - 1):.2f},{19 - 18 * _share(item, low, high):.2f}"
+        f"{100 * at / (len(shown) - 1):.2f},{19 - 18 * share(item, low, high):.2f}"
         for at, item in enumerate(shown)
     )
     figures = (
@@ -194,7 +203,7 @@ def _line(value: Sequence[float]) -> dict[str, str]:
     return {"points": points, "words": f"{len(value)} numbers: {words}"}
 
 
-def _share(item: float, low: float, high: float) -> float:
+def share(item: float, low: float, high: float) -> float:
     """Where a number stands between two others, 0 to 1, of numbers of any size."""
     size = max(abs(low), abs(high), 1e-300)
     spread = high / size - low / size

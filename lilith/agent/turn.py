@@ -24,6 +24,7 @@ ENDINGS = {
     "seconds": "it came to the limit of time",
     "context": "the conversation no longer fits into the model's context",
     "repetition": "it asked for the same again, which had been answered",
+    "loop": "it said the same again and again",
     "empty": "the model wrote nothing",
 }
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ANSWER_SHARE = 4  # at least one part of so many of the context is kept free for a message
 CHECKED_TURNS = 50  # in whose messages and results the numbers of an answer are looked for
+CIRCLE = 600  # characters of nothing but one phrase, after which a message is cut off
 MOST_SHOWN = 300  # characters of a result in the words for a turn without an answer
 _SEVERAL_STEPS = re.compile(
     r"\bstep by step\b|\bprove\b|\bderive\b|\bshow (?:that|your (?:work|steps))\b"
@@ -141,7 +142,8 @@ class TurnRun:
                 break
             if not (yield from self._call(calls)):
                 break
-        if not self._steps and self._ended in ("answer", "tokens") and is_hard(self.message):
+        written = self._ended in ("answer", "tokens", "loop")
+        if not self._steps and written and is_hard(self.message):
             self._ask_reasoner()
         without = not self._answer.strip()
         if without:
@@ -179,6 +181,9 @@ class TurnRun:
                     break
                 if self._seconds() >= self.limits.seconds:
                     self._ended = "seconds"
+                    break
+                if OPEN not in self._text and _goes_in_circles(self._text):
+                    self._ended = "loop"
                     break
         written = len(self.agent.tokenizer.encode(self._text)) if self._text else 0
         self._tokens += written
@@ -361,6 +366,16 @@ def _goes_on_after_calls(text: str) -> bool:
         return False
     whole = text[: len(text) - len(text.rpartition(CLOSE)[2])]
     return all(call.error is None for call in read_calls(whole).calls)
+
+
+def _goes_in_circles(text: str) -> bool:
+    """Whether a text ends in so much of one phrase, four times at least, that no more is to come.
+
+    Lines that a person asked for several times are shorter than that.
+    """
+    tail = text[-CIRCLE:]
+    phrases = range(1, CIRCLE // 4 + 1)
+    return len(tail) == CIRCLE and any(tail[size:] == tail[:-size] for size in phrases)
 
 
 def _held_back(text: str) -> int:

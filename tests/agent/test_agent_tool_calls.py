@@ -11,7 +11,14 @@ import pytest
 from lilith.agent.function_tool import tool
 from lilith.agent.registry import ToolRegistry
 from lilith.agent.tool_calls import MOST_CALLS, ToolCall, ToolRunner, read_calls
-from lilith.agent.tool_results import MOST_KEPT, References, safe_json, shown, without_markers
+from lilith.agent.tool_results import (
+    MOST_KEPT,
+    Bounded,
+    References,
+    safe_json,
+    shown,
+    without_markers,
+)
 from lilith.config import UserError
 from lilith.quant.tool import Answer, Tool
 from lilith.tokenizer import ByteTokenizer
@@ -265,6 +272,43 @@ def test_any_large_answer_becomes_short(result):
     assert len(text) < 6200
     assert references.names()
     assert json.loads(text)["ok"]
+
+
+def test_large_values_are_let_go_by_their_size(monkeypatch, runner):
+    monkeypatch.setattr("lilith.agent.tool_results.MOST_SIZE", 3000)
+    references = References()
+    for _ in range(5):
+        references.keep("x" * 998)  # 1000 with its quotes
+    assert references.names() == ("r3", "r4", "r5")
+    again = References.from_json(references.to_json())
+    again.keep("x" * 1998)
+    assert again.names() == ("r5", "r6")
+    again.keep("x" * 9000)  # the newest stays, whatever it is
+    assert again.names() == ("r7",)
+    kept = Bounded(2)
+    for name in ("a", "b", "a", "c"):  # what is kept again is the newest
+        kept[name] = name
+    assert list(kept) == ["a", "c"]
+    first, second = (ToolCall("echo", {"text": letter * 900}) for letter in "ab")
+    assert [own.cached for own in runner.run([first]) + runner.run([first])] == [False, True]
+    for _ in range(2):  # each answer lets the other one go
+        assert [own.cached for own in runner.run([second]) + runner.run([first])] == [False, False]
+
+
+def test_of_a_large_answer_the_small_figures_stay():
+    rows = [{"task": f"task {i}", "note": "n" * 900} for i in range(7)]
+    result = {
+        "finish": "2026-04-20", "path": ["a", "b"], "rows": rows, "more": dict(enumerate(rows)),
+        "chart": "<svg>" + "x" * 5000,
+    }  # fmt: skip
+    references = References()
+    told = json.loads(shown({"ok": True, "result": result}, references))["result"]
+    assert (told["finish"], told["path"]) == ("2026-04-20", ["a", "b"])
+    assert told["chart"] == {"ref": "r1", "length": 5005, "is": "a drawing"}
+    assert told["more"]["ref"] == "r2"  # the largest goes first
+    assert references.filled_in(told["more"]) == result["more"]
+    assert told["rows"]["ref"] == "r3"
+    assert references.filled_in(told["rows"]) == rows
 
 
 FORGERIES = (

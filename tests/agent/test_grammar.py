@@ -242,6 +242,13 @@ def test_names_stand_once_and_rows_are_equally_long():
     assert refused('{"A": [1, 2], "B": [3, 4, 5]') == '{"A": [1, 2], "B": [3, 4'
     assert refused('{"A": [1]') == '{"A": [1'
     assert refused("[[1, 2], [3]]") == "[[1, 2], [3"
+    # Every list after the second is as long as those before, too.
+    three = '{"A": [1, 2, 3], "B": [4, 5, 6], "C": [7'
+    assert refused(f'{three}, 8, 9], "D": [1, 2, 3], "E": [4, 5, 6]}}, "no') is None
+    assert refused(f"{three}]") == three
+    assert refused(f'{three}, 8, 9], "D": [1, 2]') == f'{three}, 8, 9], "D": [1, 2'
+    assert refused(f'{three}, 8, 9], "D": [1, 2, 3, 4') == f'{three}, 8, 9], "D": [1, 2, 3'
+    assert refused("[[1, 2], [3, 4], [5, 6], [7, 8]]") is None
     assert refused("[[1, 2]]") == "[[1, 2]"
     assert refused('{"date": [1, 2]') == '{"date'
     assert (
