@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
 import pathlib
 import sys
-from typing import TextIO
 
 from experiments.chat_config import ChatConfig
 from experiments.chat_console import Terminal, answer_lines, answer_once
 from experiments.chat_session import Chat, ChatModel, load_history
 from experiments.config_kinds import require_kind
+from experiments.terminal import conversing, printable
 from lilith.config import ExperimentConfig, UserError, nearest
 from lilith.interop.hub import SOURCES, find_model, place_of
 from lilith.paths import compiled_folder
@@ -21,14 +19,7 @@ from lilith.tokenizer.chat_template import CHATML, ChatTemplate
 def run(config: ExperimentConfig | ChatConfig, workdir: pathlib.Path) -> int:
     """Chat, and return the exit code; /save puts files without a name into ``workdir``."""
     config = _chat_config(config)
-    try:
-        return _chat(config, workdir)
-    except BrokenPipeError:  # the reader has gone, and with it the reason to go on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        return 130
+    return conversing(lambda: _chat(config, workdir))
 
 
 def dry_run(config: ExperimentConfig | ChatConfig) -> int:
@@ -68,21 +59,15 @@ def _chat(config: ChatConfig, workdir: pathlib.Path) -> int:
     model, title = load_model(config)
     chat = Chat(model, config)
     if asks:
-        Terminal(chat, title, workdir).run()
+        terminal = Terminal(chat, title, workdir)
+        terminal.run(terminal.greeting)
         return 0
     if config.prompt is not None:
-        answer_once(chat, config.prompt, _printable(sys.stdout))
+        answer_once(chat, config.prompt, printable(sys.stdout))
         return 0
     return answer_lines(
-        chat, sys.stdin.buffer, workdir, _printable(sys.stdout), _printable(sys.stderr)
+        chat, sys.stdin.buffer, workdir, printable(sys.stdout), printable(sys.stderr)
     )
-
-
-def _printable(stream: TextIO) -> TextIO:
-    """``stream``, which now writes what its encoding lacks as escapes instead of failing."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return stream
 
 
 def _chat_config(config: ExperimentConfig | ChatConfig) -> ChatConfig:

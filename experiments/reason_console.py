@@ -28,7 +28,7 @@ class Console:
 
     def tell(self, event: Event) -> None:
         """Print a step or a decision of the advanced reasoner."""
-        self.say(decision_line(event) if isinstance(event, Decision) else step_line(event))
+        self.say(event_line(event))
 
 
 class Watched:
@@ -94,6 +94,11 @@ def marked(text: str, checks: Sequence[ArithmeticCheck]) -> str:
             word = "right" if check.right else f"wrong: it is {check.true_value}"
             text = f"{text[: check.end]} [{word}]{text[check.end :]}"
     return text
+
+
+def event_line(event: Event) -> str:
+    """A step or a decision of the advanced reasoner."""
+    return decision_line(event) if isinstance(event, Decision) else step_line(event)
 
 
 def decision_line(decision: Decision) -> str:

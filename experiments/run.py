@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import dataclasses
 import errno
 import importlib
 import json
@@ -20,10 +21,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from experiments.agent_config import AgentConfig
 from experiments.chat_config import ChatConfig
+from experiments.compile_pod_config import CompilePodConfig
 from experiments.constitutional_config import ConstitutionalConfig
 from experiments.evaluate_config import EvaluateConfig
 from experiments.instructions_config import InstructionsConfig
+from experiments.pipeline_config import PipelineConfig
 from experiments.preference_config import PreferenceConfig
 from experiments.reason_config import ReasonConfig
 from experiments.rl_config import RLConfig
@@ -42,13 +46,18 @@ STAGES = {
     "constitutional": "experiments.constitutional",
     "chat": "experiments.chat",
     "reason": "experiments.reason",
+    "agent": "experiments.agent",
     "make_instructions": "experiments.make_instructions",
     "evaluate": "experiments.evaluate",
+    "compile_pod": "experiments.compile_pod",
+    "pipeline": "experiments.pipeline",
 }
 # What a file in configs/ may return; a run's config.json is of the class that has its stage.
 Config = (
     ExperimentConfig | TuningConfig | PreferenceConfig | RLConfig | ChatConfig | InstructionsConfig
-    | EvaluateConfig | ReasonConfig | ConstitutionalConfig
+    | EvaluateConfig | ReasonConfig | ConstitutionalConfig | AgentConfig
+    | CompilePodConfig
+    | PipelineConfig
 )  # fmt: skip
 CONFIG_CLASSES = get_args(Config)
 ALIKE_SECONDS = 1.0
@@ -125,7 +134,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(config, CONFIG_CLASSES):
         known = ", ".join(cls.__name__ for cls in CONFIG_CLASSES)
         raise ConfigError(f"{path} has no function config() that returns one of {known}")
-    return apply_overrides(config, overrides, {"model": PRESETS})
+    # The model of a run is a section that a preset can fill, that of an agent a name.
+    presets = {} if isinstance(config, AgentConfig) else {"model": PRESETS}
+    return apply_overrides(config, overrides, presets)
 
 
 def _from_json(text: str) -> Config:
@@ -139,8 +150,12 @@ def _from_json(text: str) -> Config:
 
 
 def _stages_of(cls: Any) -> tuple[str, ...]:
-    """The stages whose config a class is: its ``stages``, or the one that ``stage`` starts as."""
-    return getattr(cls, "stages", (cls.stage,))
+    """The stages whose config a class is: its ``stages``, or the one that ``stage`` starts as.
+
+    The ``stages`` of a pipeline are a field: those that it runs.
+    """
+    fields = {field.name for field in dataclasses.fields(cls)}
+    return (cls.stage,) if "stages" in fields else getattr(cls, "stages", (cls.stage,))
 
 
 def _find(name: str) -> pathlib.Path:

@@ -3,92 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import pty
-import re
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import pytest
+from screen import Screen
 from tiny_run import ROOT
 
-CHILD = pathlib.Path(__file__).with_name("chat_child.py")
-SECONDS = 60
-CTRL_C, CTRL_D = "\x03", "\x04"
-STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b(\[[0-9;?]*)?$")  # whole, or cut off at the end
-
-
-class Screen:
-    """A terminal with the chat in it. ``shown`` is all that was printed, without styles."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), *arguments],
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=ROOT,
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "TERM": "xterm",
-                              "COLUMNS": "100"} | environment,
-        )  # fmt: skip
-        os.close(slave)
-        self.raw, self._seen = b"", 0
-
-    @property
-    def shown(self) -> str:
-        return STYLE.sub("", self.raw.decode(errors="replace")).replace("\r\n", "\n")
-
-    def wait_for(self, text: str) -> str:
-        """Read until ``text`` comes after what was last waited for; returns what came before."""
-        end = time.monotonic() + SECONDS
-        while (at := self.shown.find(text, self._seen)) < 0:
-            if not self._read(end - time.monotonic()):
-                pytest.fail(f"{text!r} did not come; shown:\n{self.shown[self._seen :]}")
-        before = self.shown[self._seen : at]
-        self._seen = at + len(text)
-        return before
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def interrupt(self) -> None:
-        """Ctrl-C, but not just when readline has shown its prompt and does not yet wait."""
-        time.sleep(0.3)
-        self.type(CTRL_C)
-
-    def ask(self, line: str) -> None:
-        """Type a line once there is a prompt, and wait for its echo."""
-        self.wait_for("> ")
-        self.type(line + "\n")
-        self.wait_for(f"{line}\n")
-
-    def exit_code(self) -> int:
-        end = time.monotonic() + SECONDS
-        while self._read(max(0.0, end - time.monotonic())):
-            pass
-        return self.process.wait(timeout=SECONDS)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._master)
-
-    def _read(self, seconds: float) -> bool:
-        if seconds <= 0 or not select.select([self._master], [], [], seconds)[0]:
-            return False
-        try:
-            data = os.read(self._master, 65536)
-        except OSError:  # how Linux says that nobody has the other end
-            return False
-        self.raw += data
-        return bool(data)
+CHILD = "chat_child.py"
+CTRL_D = "\x04"
 
 
 @pytest.fixture
 def screen(tmp_path: pathlib.Path) -> Iterator[Screen]:
-    opened = Screen("--workdir", str(tmp_path / "run"))
+    opened = Screen(CHILD, "--workdir", str(tmp_path / "run"))
     yield opened
     opened.close()
 
@@ -178,7 +106,7 @@ def test_what_the_model_says_can_not_steer_the_terminal(screen: Screen) -> None:
 
 
 def test_a_full_context_in_the_terminal() -> None:
-    screen = Screen("--set", "checkpoint=small", "max_tokens=10")
+    screen = Screen(CHILD, "--set", "checkpoint=small", "max_tokens=10")
     try:
         screen.ask("a" * 60)
         screen.wait_for("tokens")
@@ -192,7 +120,7 @@ def test_a_full_context_in_the_terminal() -> None:
 
 
 def test_a_plain_terminal_gets_plain_text() -> None:
-    screen = Screen(TERM="dumb")
+    screen = Screen(CHILD, TERM="dumb")
     try:
         screen.ask("hi")
         screen.wait_for("1: hi\n")
