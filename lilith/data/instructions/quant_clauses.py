@@ -63,6 +63,8 @@ WORDINGS = {
         "discount at {rate}", "{rate} as the rate",
         "borrowing at {rate}", "the risk-free rate at {rate}", "cash earning {rate}",
         "rates of {rate}", "deposits at {rate}",
+        "a deposit rate of {rate}", "deposits that pay {rate}", "the money market at {rate}",
+        "a funding rate of {rate}", "a riskless rate of {rate}",
     ),
     "volatility": (
         "volatility {vol}", "a volatility of {vol}", "vol of {points}", "{vol} vol",

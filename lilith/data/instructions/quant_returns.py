@@ -37,6 +37,16 @@ METRICS = (
     "How volatile were these {frequency} returns, and what is their Sharpe ratio{rate}? {series}.",
     "Analyse the {frequency} returns {series}{rate}.",
     "{Frequency} performance was {series}. Work out drawdown and Sharpe{rate}.",
+    "The fund made {series} ({frequency}). Give volatility, Sharpe and drawdown{rate}.",
+    "Volatility and drawdown of {series}, please{rate}. They are {frequency} returns.",
+    "We earned {series}, {frequency}. What were Sharpe and volatility{rate}?",
+    "Measure this {frequency} track record{rate}: {series}.",
+    "These are {frequency} returns of my book: {series}. Sharpe and maximum drawdown{rate}?",
+    "My strategy returned {series} ({frequency}). Tell me its volatility and its Sharpe{rate}.",
+    "For {frequency} returns of {series}, report drawdown, volatility and the Sharpe ratio{rate}.",
+    "Desk results by {frequency} return: {series}. How volatile, how deep the drawdown{rate}?",
+    "Summarise risk and return of {series} as {frequency} returns{rate}.",
+    "What do {frequency} returns of {series} say about risk{rate}?",
 )
 BACKTEST = (
     "Backtest target weights {signals} on {asset} at prices {prices}{costs}, {frequency} data.",
@@ -56,6 +66,11 @@ BACKTEST = (
     "Evaluate a trading rule on {asset}{costs}: weights {signals}, {frequency} prices {prices}.",
     "What would trading {asset} at the {frequency} prices {prices} with exposures {signals} have "
     "brought{costs}?",
+    "What would exposures {signals} to {asset} have made at {frequency} prices {prices}{costs}?",
+    "{Frequency} prices of {asset} were {prices}, my exposures {signals}. Profit or loss{costs}?",
+    "Trade {asset} with exposures {signals} at {frequency} prices {prices}{costs}: what comes out?",
+    "Given {frequency} prices {prices} of {asset} and exposures {signals}, backtest it{costs}.",
+    "How did exposures {signals} in {asset} do while its {frequency} prices were {prices}{costs}?",
 )
 STATISTICS = (
     "Summarise this sample: {series}.",
