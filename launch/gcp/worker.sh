@@ -8,7 +8,7 @@ PYTHON=${LILITH_PYTHON:-$PWD/.venv/bin/python}
 STOP_SECONDS=${LILITH_STOP_SECONDS:-600}
 
 # The number in run.pid may be another process's after a reboot.
-alive() { [[ -f run.pid ]] && ps -o args= -p "$(<run.pid)" 2>/dev/null | grep -q 'worker.sh supervise'; }
+alive() { [[ -f run.pid && $(ps -ww -o args= -p "$(<run.pid)" 2>/dev/null) == *'worker.sh supervise'* ]]; }
 
 # setup WORKDIR: Python 3.11 and the packages that the tests ran with; then can this VM write there?
 setup() {

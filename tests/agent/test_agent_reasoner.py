@@ -105,7 +105,10 @@ def test_answers_go_through_the_constitution_before_they_are_shown():
 
 
 def test_an_answer_cut_off_goes_through_the_constitution_too():
-    agent = agent_of(["Write to ann.smith@example.org " + "and so on " * 2000], real_reasoner("No"))
+    agent = agent_of(
+        ["Write to ann.smith@example.org " + " ".join(f"and item {n}," for n in range(2000))],
+        real_reasoner("No"),
+    )
     turn = agent.run("Tell me about it.")
     assert turn.ended == "tokens"
     assert "ann.smith" not in turn.answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -110,14 +111,15 @@ def test_plans_and_pages(screen: Screen, tmp_path: pathlib.Path) -> None:
     screen.wait_for("Gantt chart: ")
     (chart,) = (tmp_path / "run").glob("plan-*.svg")
     assert chart.read_text().startswith("<svg")
-    page = tmp_path / "talk.html"
-    screen.ask(f"/page {page}")
-    screen.wait_for("wrote 1 turn to")
-    assert "plan_project" in page.read_text()
-    (tmp_path / "notes.txt").write_text("mine")
-    screen.ask(f"/page {tmp_path / 'notes.txt'}")
-    screen.wait_for("is no page; choose another name")
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with tempfile.TemporaryDirectory() as short:  # a longer line would be wrapped by the terminal
+        page, notes = pathlib.Path(short, "talk.html"), pathlib.Path(short, "notes.txt")
+        screen.ask(f"/page {page}")
+        screen.wait_for("wrote 1 turn to")
+        assert "plan_project" in page.read_text()
+        notes.write_text("mine")
+        screen.ask(f"/page {notes}")
+        screen.wait_for("is no page; choose another name")
+        assert notes.read_text() == "mine"
 
 
 def test_a_plain_terminal_gets_plain_text(tmp_path: pathlib.Path) -> None:
