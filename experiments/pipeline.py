@@ -14,7 +14,7 @@ import jax
 
 from experiments.config_kinds import require_kind
 from experiments.pipeline_config import PipelineConfig
-from experiments.pipeline_cost import estimate, load_prices, stage_lines
+from experiments.pipeline_cost import Prices, estimate, load_prices, stage_lines
 from experiments.pipeline_measure import converse, measure
 from experiments.pipeline_report import write_pipeline_report
 from experiments.pipeline_stages import Chain
@@ -57,7 +57,7 @@ def run(config: PipelineConfig, workdir: pathlib.Path) -> int:
             print(f"{where} is done")
             continue
         print(f"\n== {where}", flush=True)
-        code = _run_stage(chain, stage)
+        code = _run_stage(chain, stage, prices)
         if chain.after(stage) is None:  # stopped by a signal
             return code
     path = write_pipeline_report(chain, prices)
@@ -67,7 +67,7 @@ def run(config: PipelineConfig, workdir: pathlib.Path) -> int:
     return 0
 
 
-def _run_stage(chain: Chain, stage: str) -> int:
+def _run_stage(chain: Chain, stage: str, prices: Prices) -> int:
     """Run a stage and, if it came to its end, measure and mark it; the exit code."""
     began = time.perf_counter()
     starts = _count_start(chain.workdir, stage)
@@ -92,7 +92,7 @@ def _run_stage(chain: Chain, stage: str) -> int:
         print(f"after {stage}: {right:.0%} of held-out tool calls are right")
     write_atomically(chain.mark(stage), json.dumps(record, indent=2) + "\n")
     chain.write_configs()  # what follows may depend on what was found
-    write_pipeline_report(chain, load_prices(chain.config.prices))
+    write_pipeline_report(chain, prices)
     return code
 
 

@@ -55,7 +55,7 @@ class PreferenceConfig(FromModelConfig):
     count pairs. Each stage reads the section of its own name.
     """
 
-    stages = ("reward", "dpo")  # no field: the stages that this class is the config of
+    own_stages = ("reward", "dpo")  # no field: the stages that this class is the config of
 
     stage: str = "reward"
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(rank=8, alpha=16.0))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import dataclasses
 import errno
 import importlib
 import json
@@ -134,9 +133,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(config, CONFIG_CLASSES):
         known = ", ".join(cls.__name__ for cls in CONFIG_CLASSES)
         raise ConfigError(f"{path} has no function config() that returns one of {known}")
-    # The model of a run is a section that a preset can fill, that of an agent a name.
-    presets = {} if isinstance(config, AgentConfig) else {"model": PRESETS}
-    return apply_overrides(config, overrides, presets)
+    return apply_overrides(config, overrides, {"model": PRESETS})
 
 
 def _from_json(text: str) -> Config:
@@ -150,12 +147,8 @@ def _from_json(text: str) -> Config:
 
 
 def _stages_of(cls: Any) -> tuple[str, ...]:
-    """The stages whose config a class is: its ``stages``, or the one that ``stage`` starts as.
-
-    The ``stages`` of a pipeline are a field: those that it runs.
-    """
-    fields = {field.name for field in dataclasses.fields(cls)}
-    return (cls.stage,) if "stages" in fields else getattr(cls, "stages", (cls.stage,))
+    """The stages whose config a class is: its ``own_stages``, or what ``stage`` starts as."""
+    return getattr(cls, "own_stages", (cls.stage,))
 
 
 def _find(name: str) -> pathlib.Path:

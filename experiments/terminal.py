@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import abc
 import contextlib
 import io
 import os
@@ -151,7 +152,7 @@ def _failed(sentence: str, errors: TextIO) -> int:
     return 2
 
 
-class Terminal:
+class Terminal(abc.ABC):
     """A conversation with a person at the keyboard; a stage says in ``answer`` how it goes on."""
 
     def __init__(self, commands: Commands) -> None:
@@ -161,9 +162,9 @@ class Terminal:
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.styled = self.console.is_terminal and not self.console.is_dumb_terminal
 
+    @abc.abstractmethod
     def answer(self, line: str) -> None:
         """Answer what was typed."""
-        raise NotImplementedError
 
     def run(self, greeting: str) -> None:
         """Greet, then ask and answer until the person leaves."""

@@ -57,8 +57,9 @@ def apply_overrides(
 ) -> T:
     """Apply ``["model.layers=4", "model=7b"]`` in order and build the changed config.
 
-    ``presets`` maps a key that holds a section (``model``) to named values for it. Checks run once,
-    on the result, so that two overrides may pass through a state that would be refused.
+    ``presets`` maps a key that holds a section (``model``) to named values for it; where the key
+    holds none, it is a key as any other. Checks run once, on the result, so that two overrides may
+    pass through a state that would be refused.
 
     Raises:
       ConfigError: a malformed assignment, an unknown key or a wrong type.
@@ -69,7 +70,8 @@ def apply_overrides(
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f"--set {assignment!r} is not of the form key=value")
-        named = (presets or {}).get(key)
+        section = isinstance(data.get(key), dict)
+        named = (presets or {}).get(key) if section else None
         if named is None:
             _assign(type(config), data, key, text.strip())
         elif text.strip() in named:

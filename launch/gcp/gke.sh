@@ -2,10 +2,6 @@
 # Starts, reads and deletes the JobSet of gke.yaml on the cluster of kubectl's context: see usage.
 set -euo pipefail
 
-((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || {
-  echo "error: this needs bash 4.4 or newer and is run by $BASH_VERSION; on a Mac: brew install bash" >&2
-  exit 2
-}
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/gcp/lib.sh
 source "$FOLDER/lib.sh"

@@ -1,38 +1,16 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2153 # names in capitals are shared by the files that tpu_vm.sh sources
-# What every command of tpu_vm.sh stands on: messages, gcloud, the tables, the state file.
+# What every command of tpu_vm.sh stands on: gcloud, the tables, the state file.
 
 LAUNCH_FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 SOURCE_TREE=$(cd -- "$LAUNCH_FOLDER/../.." && pwd)
+# shellcheck source=launch/words.sh
+source "$LAUNCH_FOLDER/../words.sh"
 STATE_FOLDER=${LILITH_LAUNCH_STATE:-$HOME/.lilith/launch}
 POLL_SECONDS=${LILITH_LAUNCH_POLL:-60}
 ERRORS=$(mktemp) # what the last gcloud call wrote to stderr
 # Dry runs print commands here, past the capture of a command's output.
 exec 3>&1
-
-say() { printf '%s\n' "$*"; }
-
-# die SENTENCE...: say what is wrong and what to do, and end.
-die() {
-  printf 'error: %s\n' "$*" >&2
-  exit 2
-}
-
-# quoted WORD...: the words as one types them into a shell.
-quoted() {
-  local word head out=''
-  for word; do
-    head=''
-    if [[ $word =~ ^(--[a-z-]+=)(.*)$ ]]; then
-      head=${BASH_REMATCH[1]} word=${BASH_REMATCH[2]}
-    fi
-    if [[ ! $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ && ! ($head && -z $word) ]]; then
-      word="'${word//\'/\'\\\'\'}'"
-    fi
-    out+=" $head$word"
-  done
-  printf '%s' "${out# }"
-}
 
 note() { ((!DRY_RUN)) || printf '# %s\n' "$*" >&3; }
 

@@ -4,29 +4,26 @@
 
 FAILURES_OF_WAITING=30 # unreadable states in a row before giving up
 
-# read_state: the queued resource's state into STATE; GONE if there is none, UNKNOWN if gcloud failed.
-read_state() {
-  if STATE=$(cloud compute tpus queued-resources describe "$NAME" "${PLACE[@]}" '--format=value(state.state)'); then
-    STATE=${STATE:-UNKNOWN}
+# described KIND FORMAT: a field of what gcloud has of $NAME; GONE if there is nothing, UNKNOWN if gcloud
+# failed or said nothing.
+described() {
+  local found
+  if found=$(cloud compute tpus "$1" describe "$NAME" "${PLACE[@]}" "--format=value($2)"); then
+    found=${found:-UNKNOWN}
   elif not_found; then
-    STATE=GONE
+    found=GONE
   else
-    STATE=UNKNOWN
+    found=UNKNOWN
   fi
-  ((!DRY_RUN)) || STATE=GONE
+  ((!DRY_RUN)) || found=GONE
+  printf '%s' "$found"
 }
 
+# read_state: the queued resource's state into STATE.
+read_state() { STATE=$(described queued-resources state.state); }
+
 # read_node_state: the same of the TPU VM itself into NODE_STATE (READY, PREEMPTED, ...).
-read_node_state() {
-  if NODE_STATE=$(cloud compute tpus tpu-vm describe "$NAME" "${PLACE[@]}" '--format=value(state)'); then
-    NODE_STATE=${NODE_STATE:-UNKNOWN}
-  elif not_found; then
-    NODE_STATE=GONE
-  else
-    NODE_STATE=UNKNOWN
-  fi
-  ((!DRY_RUN)) || NODE_STATE=GONE
-}
+read_node_state() { NODE_STATE=$(described tpu-vm state); }
 
 # create_resource: ask for the TPU. The state file comes first: what a failed call leaves is ours too.
 create_resource() {

@@ -2,10 +2,6 @@
 # TPU VMs of Google Cloud for LILITH: see usage below and docs/running_on_tpu.md.
 set -euo pipefail
 
-((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || {
-  echo "error: this needs bash 4.4 or newer and is run by $BASH_VERSION; on a Mac: brew install bash" >&2
-  exit 2
-}
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/gcp/lib.sh
 source "$FOLDER/lib.sh"
@@ -68,27 +64,19 @@ take_value() {
   esac
 }
 
+# take_flag OPTION: an option that has none.
+take_flag() {
+  case $1 in
+  --spot) SPOT=1 ;;
+  --yes) YES=1 ;;
+  --dry-run) DRY_RUN=1 ;;
+  --no-wait) WAIT=0 ;;
+  *) return 1 ;;
+  esac
+}
+
 parse() {
-  while (($#)); do
-    case $1 in
-    --spot) SPOT=1 ;;
-    --yes) YES=1 ;;
-    --dry-run) DRY_RUN=1 ;;
-    --no-wait) WAIT=0 ;;
-    --)
-      shift
-      COMMAND=("$@")
-      break
-      ;;
-    --*=*) take_value "${1%%=*}" "${1#*=}" ;;
-    --*)
-      take_value "$1" "${2:-}"
-      shift
-      ;;
-    *) die "'$1' is one word too many: options start with --, and the run's own arguments come after --" ;;
-    esac
-    shift
-  done
+  read_options "$@"
   [[ $RESTARTS =~ ^[0-9]+$ ]] || die "--restarts is '$RESTARTS': give a whole number"
   [[ $RETRIES =~ ^[0-9]+$ ]] || die "--retries is '$RETRIES': give a whole number"
   LOGS=${LOGS:-runs/$NAME/logs}

@@ -2,6 +2,8 @@
 # Submits train.sbatch: see usage.
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch/words.sh
+source "$FOLDER/../words.sh"
 
 usage() {
   cat <<'END'
@@ -16,11 +18,6 @@ usage: submit.sh [options] -- --config pretrain_code --workdir /shared/runs/NAME
 What comes after -- are the arguments of experiments.run; --workdir must be a folder that every node
 sees. Run it from the source tree, with LILITH_PYTHON naming another Python than .venv/bin/python.
 END
-}
-
-die() {
-  printf 'error: %s\n' "$*" >&2
-  exit 2
 }
 
 defaults() {
@@ -41,28 +38,16 @@ take_value() {
   esac
 }
 
-parse() {
-  while (($#)); do
-    case $1 in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --dry-run) DRY_RUN=1 ;;
-    --)
-      shift
-      COMMAND=("$@")
-      break
-      ;;
-    --*=*) take_value "${1%%=*}" "${1#*=}" ;;
-    --*)
-      take_value "$1" "${2:-}"
-      shift
-      ;;
-    *) die "'$1' is one word too many: options start with --, and the run's own arguments come after --" ;;
-    esac
-    shift
-  done
+# take_flag OPTION: an option that has no value.
+take_flag() {
+  case $1 in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  --dry-run) DRY_RUN=1 ;;
+  *) return 1 ;;
+  esac
 }
 
 # find_workdir: what the run's own --workdir says.
@@ -92,19 +77,9 @@ check() {
   ((DRY_RUN)) || command -v sbatch >/dev/null || die "there is no sbatch on the PATH: run this on a login node of a Slurm cluster"
 }
 
-quoted() {
-  local word out=''
-  for word; do
-    [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
-    out+=" $word"
-  done
-  printf '%s\n' "${out# }"
-}
-
 main() {
-  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || die "this needs bash 4.4 or newer and is run by $BASH_VERSION"
   defaults
-  parse "$@"
+  read_options "$@"
   find_workdir
   check
   local tasks=1
@@ -112,7 +87,7 @@ main() {
   local words=(sbatch --nodes="$NODES" --ntasks-per-node="$tasks" --gpus-per-node="$GPUS" --time="$TIME"
     "${PASSED[@]}" "$FOLDER/train.sbatch" "${COMMAND[@]}")
   if ((DRY_RUN)); then
-    quoted "${words[@]}"
+    say "$(quoted "${words[@]}")"
   else
     "${words[@]}"
   fi

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from small_tools import double, numbers, total
 from streaming_model import StreamingModel, call, shown
 
 import lilith
@@ -28,24 +29,6 @@ from lilith.config import UserError
 from lilith.data.instructions.tool_text import HEADINGS, RULE
 from lilith.quant.tool_values import ToolError
 from lilith.tokenizer import ByteTokenizer
-
-
-@tool
-def double(x: float) -> dict:
-    """Twice a number."""
-    return {"doubled": 2 * x}
-
-
-@tool
-def numbers(count: int) -> dict:
-    """Numbers from 0 on."""
-    return {"numbers": [i / 4 for i in range(count)]}
-
-
-@tool
-def total(values: list[float]) -> dict:
-    """The sum."""
-    return {"total": sum(values)}
 
 
 @tool

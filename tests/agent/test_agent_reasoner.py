@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_tools import double
 from streaming_model import StreamingModel, call
 
 from lilith.agent.agent import LILITHAgent
-from lilith.agent.function_tool import tool
 from lilith.agent.turn import Done, Token
 from lilith.config import UserError
 from lilith.reasoning.reasoner import create_advanced_reasoner
@@ -21,12 +21,6 @@ from scripted_model import ScriptedModel
 
 RIGHT = "Step 1: 15% of 240 is 36.\nAnswer: 36"
 NUMBER = "What is 15% of 240?"
-
-
-@tool
-def double(x: float) -> dict:
-    """Twice a number."""
-    return {"doubled": 2 * x}
 
 
 def agent_of(lines: Any, reasoner: Any) -> LILITHAgent:

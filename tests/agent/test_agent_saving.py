@@ -6,24 +6,12 @@ import json
 import pathlib
 
 import pytest
+from small_tools import numbers, total
 from streaming_model import StreamingModel, call, shown
 
 from lilith.agent import saving
 from lilith.agent.agent import LILITHAgent
-from lilith.agent.function_tool import tool
 from lilith.config import UserError
-
-
-@tool
-def numbers(count: int) -> dict:
-    """Numbers from 0 on."""
-    return {"numbers": [i / 4 for i in range(count)]}
-
-
-@tool
-def total(values: list[float]) -> dict:
-    """The sum."""
-    return {"total": sum(values)}
 
 
 def agent_of(lines: list[str], **settings: object) -> LILITHAgent:

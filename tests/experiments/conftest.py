@@ -48,3 +48,23 @@ def run_here(
         return code, Output(*capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def talking(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Callable[..., tuple[int, Output]]]:
+    """(config, load) -> the command line of a conversation whose checkpoints ``load`` makes up."""
+    import lilith.interop
+
+    def of(config: str, load: object) -> Callable[..., tuple[int, Output]]:
+        monkeypatch.setattr(lilith.interop, "load_checkpoint", load, raising=False)
+
+        def run(*arguments: str) -> tuple[int, Output]:
+            capfd.readouterr()
+            code = experiments.run.main(["--config", config, *arguments])
+            return code, Output(*capfd.readouterr())
+
+        return run
+
+    return of

@@ -235,19 +235,8 @@ def test_no_line_is_wider_than_the_terminal() -> None:
 
 
 @pytest.fixture
-def run_main(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: pathlib.Path
-) -> Callable[..., tuple[int, Any]]:
-    import lilith.interop
-
-    monkeypatch.setattr(lilith.interop, "load_checkpoint", agent_fakes.load, raising=False)
-
-    def run(*arguments: str) -> tuple[int, Any]:
-        capfd.readouterr()
-        code = experiments.run.main(["--config", "agent_smollm2", *arguments])
-        return code, capfd.readouterr()
-
-    return run
+def run_main(talking: Callable[..., Any]) -> Callable[..., tuple[int, Any]]:
+    return talking("agent_smollm2", agent_fakes.load)
 
 
 @pytest.mark.parametrize(

@@ -114,21 +114,12 @@ def test_the_real_model_in_a_pipe(smollm2: pathlib.Path) -> None:
 
 @pytest.fixture
 def run_main(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+    talking: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> Callable[..., tuple[int, Any]]:
     import chat_fakes
 
-    import lilith.interop
-
-    monkeypatch.setattr(lilith.interop, "load_checkpoint", chat_fakes.load, raising=False)
     monkeypatch.setenv("LILITH_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str) -> tuple[int, Any]:
-        capfd.readouterr()
-        code = experiments.run.main(["--config", "chat_smollm2", *arguments])
-        return code, capfd.readouterr()
-
-    return run
+    return talking("chat_smollm2", chat_fakes.load)
 
 
 @pytest.mark.parametrize(
