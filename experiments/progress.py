@@ -185,7 +185,8 @@ class _Display:
         from rich.live import Live
 
         with self._lost_stream_is_silence():
-            self._console = self._console or Console()
+            # In a notebook too: lines of text, not each line as a page of HTML.
+            self._console = self._console or Console(force_jupyter=False)
             if self._console.is_terminal and not self._console.is_dumb_terminal:
                 # No thread redraws: a stream that breaks then breaks here, where it is handled.
                 live = Live(renderable, console=self._console, auto_refresh=False)

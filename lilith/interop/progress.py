@@ -28,7 +28,8 @@ def growth_bar(
     """
     from rich.console import Console
 
-    watcher = _Watcher(description, path, total, console or Console(stderr=True))
+    console = console or Console(stderr=True, force_jupyter=False)
+    watcher = _Watcher(description, path, total, console)
     watcher.start()
     try:
         yield
