@@ -1,7 +1,8 @@
 """Write generated conversations for a quant assistant: 60% code, 20% quant, 10% plans, 10% talk.
 
 `--set count=2000 domains.code=0 domains.general=0` writes quant and planning only, `--set
-kinds=quant_frontier=3,quant_concept=0` weighs kinds within their domain, `--dry-run` prints a few.
+kinds=quant_frontier=3,quant_concept=0` weighs kinds within their domain (`kinds=*=0,plan_*=1`
+leaves those that begin so), `--dry-run` prints a few.
 """
 
 from experiments.instructions_config import InstructionsConfig

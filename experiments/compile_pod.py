@@ -14,6 +14,7 @@ import jax
 
 from experiments.compile_pod_config import CompilePodConfig
 from experiments.config_kinds import require_kind
+from experiments.pod_search import Search, summary
 from experiments.pod_steps import Program, program_of
 from experiments.stage import versions
 from lilith.config import ConfigError, MeshConfig, UserError
@@ -47,16 +48,46 @@ def run(config: CompilePodConfig, workdir: pathlib.Path) -> int:
     """Compile, print the report, write it to ``report.json`` and return the exit code."""
     config = require_kind(config, CompilePodConfig, "compile_pod")
     compile_on_this_machine()
-    try:
-        report = compile_step(config)
-    except DoesNotFit as problem:
-        raise UserError(_does_not_fit(config, problem)) from None
+    if config.search:
+        config, report = _searched(config, workdir)
+    else:
+        try:
+            report = compile_step(config)
+        except DoesNotFit as problem:
+            raise UserError(_does_not_fit(config, problem)) from None
     print("\n".join(report.lines()), flush=True)
     workdir.mkdir(parents=True, exist_ok=True)
     whole = {"model": dataclasses.asdict(config.model), **report.to_dict(), "versions": versions()}
     write_atomically(workdir / "report.json", json.dumps(whole, indent=2) + "\n")
     print(f"report: {workdir / 'report.json'}")
     return 0
+
+
+def _searched(
+    config: CompilePodConfig, workdir: pathlib.Path
+) -> tuple[CompilePodConfig, PodReport]:
+    """The fastest setting that fits, and its report; ``search.json`` has all that was tried."""
+    search = Search(config, compile_step, (DoesNotFit,), workdir / "search.jsonl", _say)
+    best = search.run()
+    if not best.speed:
+        why = next((own.why for own in search.known.values() if own.why), "nothing was tried")
+        raise UserError(
+            f"none of {len(search.known)} settings fits on "
+            f"{get_topology(config.topology, config.slices)}; the first: {why}; use a smaller "
+            "model, a larger topology or a shorter length"
+        )
+    chosen = search.best_config
+    report = search.report or compile_step(chosen)  # known from an earlier run
+    words = summary(search)
+    write_atomically(workdir / "search.json", json.dumps(words, indent=2) + "\n")
+    reached = len(search.known) >= config.search_limit
+    more = f"; search_limit={config.search_limit} ended the search" if reached else ""
+    print(f"\nbest of {len(search.known)}: --set {best.words}{more}\n", flush=True)
+    return chosen, report
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def dry_run(config: CompilePodConfig) -> int:

@@ -36,6 +36,8 @@ class CompilePodConfig:
     check: bool = True  # a large weight that is not split, or too little memory, is an error
     # Options of the TPU compiler, "name=value".
     xla: tuple[str, ...] = ()
+    search: bool = False  # try meshes, remat policies, batches and attention blocks; train only
+    search_limit: int = 40  # compilations, those of an earlier run in the same folder included
 
     def __post_init__(self) -> None:
         if self.step not in STEPS:
@@ -44,9 +46,14 @@ class CompilePodConfig:
             )
         if not (math.isfinite(self.batch) and self.batch > 0):
             raise ConfigError(f"batch is {self.batch}; it must be a positive number of rows")
-        for name in ("slices", "accumulation", "loss_chunk"):
+        for name in ("slices", "accumulation", "loss_chunk", "search_limit"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.search and self.step != "train":
+            raise ConfigError(
+                f"search=true looks for the fastest training step, and step is {self.step!r}; "
+                "leave one of them out"
+            )
         if not 0 <= self.length <= self.model.context:
             raise ConfigError(
                 f"length is {self.length}; it must be at most model.context "

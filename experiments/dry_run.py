@@ -35,14 +35,15 @@ def show_costs(config: ExperimentConfig) -> None:
     flops = flops_per_token(config.model, config.data.length)
     tokens = config.train.batch * config.data.length
     shape = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "1 device"
-    total = weights * 2 + moments + activations
+    total = weights * 2 + activations + (0 if config.optimizer.offload else moments)
     print(f"{config.name}: stage {config.stage}, {config.train.steps:,} steps")
     print(f"parameters        {count_params(config.model):,}")
     print(f"mesh              {shape} ({devices} in all)")
     print(f"memory a device   {_size(total)}, estimated:")
     print(f"  weights         {_size(weights)} ({config.model.param_dtype})")
     print(f"  gradients       {_size(weights)}")
-    print(f"  optimizer       {_size(moments)} ({config.optimizer.name})")
+    place = ", on the host" if config.optimizer.offload else ""
+    print(f"  optimizer       {_size(moments)} ({config.optimizer.name}{place})")
     print(
         f"  activations     {_size(activations)} ({rows} x {config.data.length} tokens at once, "
         f"remat {config.model.remat}, {config.model.compute_dtype})"

@@ -40,7 +40,7 @@ class InstructionsConfig:
     output: str = ""  # the training file; "": conversations.jsonl in the run's folder
     domains: DomainWeights = field(default_factory=DomainWeights)
     # Weights of kinds within their domain, as quant_frontier=3; 1 unless the generator's table
-    # says otherwise, and 0 leaves a kind out.
+    # says otherwise, and 0 leaves a kind out. A * stands for any letters: *=0,plan_*=1.
     kinds: tuple[str, ...] = ()
     seed: int = 0
     verify: bool = True  # run every code answer in SHAMSHEL and drop what fails; needs Linux

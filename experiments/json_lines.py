@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.loop import StopSignals
 from experiments.progress import task
+from experiments.stop_signals import StopSignals
 from lilith.config import UserError
 from lilith.data.json_lines import JsonLines
 

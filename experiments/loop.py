@@ -6,12 +6,9 @@ signals. Killed at any step and started again, it goes on to the same final bits
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pathlib
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -19,11 +16,15 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from experiments import hosts
+from experiments.goodput import Goodput, start_clock
 from experiments.progress import Progress
+from experiments.roll_call import RestartError
+from experiments.stop_signals import StopSignals
 from experiments.tuning_config import FromModelConfig
+from experiments.watchdog import Watchdog
 from lilith.config import ExperimentConfig, UserError
 from lilith.config_parsing import to_json
 from lilith.model.estimates import flops_per_token
@@ -32,9 +33,11 @@ from lilith.train.metrics import (
     MetricsWriter,
     Throughput,
     model_flops_utilization,
+    read_metrics,
     total_peak_flops,
 )
 from lilith.train.optimizer import make_optimizer, make_schedule
+from lilith.train.replicas import replica_difference
 from lilith.train.state import (
     TrainState,
     abstract_state,
@@ -105,65 +108,38 @@ class Outcome:
     signal: int | None = None  # that asked for the stop
 
 
-class StopSignals:
-    """Turns SIGTERM and SIGINT into a flag that the loop reads between steps.
-
-    With several processes SIGTERM belongs to jax's preemption service, which tells the others and
-    agrees with them on a step; SIGINT is handed to it.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[StopSignals]:
-        several = jax.process_count() > 1
-        watched = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.getsignal(number) for number in watched}
-
-        def note(number: int, frame: object) -> None:
-            if self.received == signal.SIGINT == number:
-                raise KeyboardInterrupt  # asked twice: do not wait for the step
-            self.received = number
-            if several:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        for number in before:
-            signal.signal(number, note)
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def stop_after(self, step: int) -> bool:
-        """Whether every process is to stop after ``step``; they agree on the step."""
-        if jax.process_count() == 1:
-            return self.received is not None
-        if not multihost_utils.reached_preemption_sync_point(step):
-            return False
-        self.received = self.received or signal.SIGTERM
-        return True
-
-
 def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outcome:
     """Train to ``config.train.steps``, from the newest checkpoint if there is one.
 
     Raises:
       TrainingError: too many non-finite steps in a row, or a batch without trained tokens.
+      RestartError: copies of the state on several devices differ.
       CheckpointError, DataError: what they say.
     """
+    with Watchdog(stage.config.train.hang_seconds) as watchdog:
+        outcome = _train(stage, progress, checkpointer, watchdog)
+    start_clock()  # of the next training in this process, if there is one
+    return outcome
+
+
+def _train(
+    stage: Stage, progress: Progress, checkpointer: Checkpointer, watchdog: Watchdog
+) -> Outcome:
     config = stage.config
-    optimizer = make_optimizer(config.optimizer, config.train.steps)
+    watchdog.working("restoring or making the first state")
+    checkpointer.on_failure = hosts.fail_soon
+    optimizer = make_optimizer(config.optimizer, config.train.steps, config.seed)
     state, start = _restore_or_init(stage, optimizer, checkpointer, progress)
     step_function = jitted_step(config, stage.loss, optimizer, draws=stage.draws)
-    loop = _Loop(stage, progress, checkpointer, start)
+    loop = _Loop(stage, progress, checkpointer, watchdog, start)
     with StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop:
         step = start
         if start >= config.train.steps:  # stopped before the last evaluation, or made shorter
             loop.look(start, state)
         while step < config.train.steps:
+            watchdog.working(f"reading the batch of step {step + 1}")
             batch = stage.put(next(stage.batches), stage.mesh)
+            watchdog.working(f"step {step + 1}")
             with jax.transfer_guard("disallow"):
                 state, figures = step_function(state, batch, stage.frozen)
             step += 1
@@ -173,6 +149,7 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
                 loop.flush()
                 loop.save(step, state, None)
                 checkpointer.wait()
+                loop.note_health(step)
                 return Outcome(state, step, step == config.train.steps, signals.received)
         loop.flush()
         checkpointer.wait()
@@ -231,15 +208,24 @@ class _Loop:
     """What happens around the steps: figures, evaluations, samples, saves."""
 
     def __init__(
-        self, stage: Stage, progress: Progress, checkpointer: Checkpointer, start: int
+        self,
+        stage: Stage,
+        progress: Progress,
+        checkpointer: Checkpointer,
+        watchdog: Watchdog,
+        start: int,
     ) -> None:
         config = stage.config
         self.stage, self.progress, self.checkpointer = stage, progress, checkpointer
+        self.watchdog, self.hosts = watchdog, hosts.current()
         self.config_json = to_json(config)
         self.schedule = make_schedule(config.optimizer, config.train.steps)
         self.metrics: MetricsWriter | None = None  # the first process writes for all
+        self.goodput = Goodput([], start)
         if jax.process_index() == 0:
-            self.metrics = MetricsWriter(stage.workdir / "metrics.jsonl")
+            path = stage.workdir / "metrics.jsonl"
+            self.goodput = Goodput(read_metrics(path), start)
+            self.metrics = MetricsWriter(path)
             self.metrics.resume(start)
         self.throughput = Throughput()
         self.tokens_per_step = config.train.batch * config.data.length * stage.rows_each
@@ -270,15 +256,19 @@ class _Loop:
         self.pending = None
         figures = {name: float(value) for name, value in jax.device_get(arrays).items()}
         rate = self.throughput.update(self.tokens_per_step)
+        self.goodput.step()
         self._check(step, figures)
         shown: dict[str, Any] = {"loss": figures["loss"]}
         if rate is not None:
             figures["tokens_per_second"] = shown["tokens_per_second"] = rate
             figures["mfu"] = shown["mfu"] = model_flops_utilization(self.flops, rate, self.peak)
-        if self.metrics is not None and step % self.stage.config.train.log_every == 0:
+        logs = step % self.stage.config.train.log_every == 0
+        if logs:
+            self._compare(f"step {step}", figures, ("loss", "gradient_norm"))
+        if logs and self.metrics is not None:
             with self.throughput.paused():  # the first call of the schedule compiles
                 figures["learning_rate"] = float(self.schedule(step - 1))
-            self.metrics.write(step, **figures)
+            self.metrics.write(step, **figures, **self._health())
         self.progress.update(step, **shown)
 
     def _check(self, step: int, figures: dict[str, float]) -> None:
@@ -301,32 +291,60 @@ class _Loop:
                 "lower optimizer.learning_rate, set optimizer.clip_norm, or look at the data"
             )
 
+    def _compare(self, what: str, figures: dict[str, float], names: Iterable[str]) -> None:
+        """Say which hosts see other figures than the first; all should see the same bits."""
+        if self.hosts is None:
+            return
+        self.hosts.compare(what, ", ".join(f"{name} {float(figures[name])!r}" for name in names))
+        for words in self.hosts.differences():
+            self.progress.message(f"warning: {words}")
+
+    def _health(self) -> dict[str, float]:
+        """Goodput; and with other processes, seconds since the most silent one's heartbeat."""
+        beats = {} if self.hosts is None else {"heartbeat_age": self.hosts.heartbeat_age()}
+        return self.goodput.figures() | beats
+
+    def note_health(self, step: int) -> None:
+        """Write how well the time was used up to ``step``, of which nothing else is written."""
+        if self.metrics is not None:
+            self.metrics.write(step, **self._health())
+
     def look(self, step: int, state: TrainState) -> None:
         """Evaluate, sample and save where this step asks for it."""
         config = self.stage.config
         last = step >= config.train.steps
         saves = last or step % config.checkpoint.every == 0
+        checks = config.train.check_replicas_every
+        if checks and step % checks == 0 and not saves:
+            self.flush()
+            with self.throughput.paused(), self.goodput.paused():
+                self._check_replicas(step, state)
         samples = config.train.sample_every and (last or step % config.train.sample_every == 0)
         if not (saves or samples or step % config.train.eval_every == 0):
             return
         self.flush()
-        with self.throughput.paused():
+        with self.throughput.paused(), self.goodput.paused():
             loss = None
             if saves or step % config.train.eval_every == 0:
                 loss = self._evaluate(step, state, whole=last)
             if saves:
                 self.save(step, state, loss)
             if samples and self.stage.sample is not None:
+                self.watchdog.working(f"the samples after step {step}")
                 text = self.stage.sample(state.params, step)
                 self.progress.message(text)
             if saves and not config.checkpoint.overlap:
+                self.watchdog.working(f"saving step {step}")
                 self.checkpointer.wait()
 
     def _evaluate(self, step: int, state: TrainState, whole: bool) -> float:
+        self.watchdog.working(f"the evaluation after step {step}")
         figures = self.stage.evaluate(state.params, whole)
+        self._compare(f"the evaluation after step {step}", figures, figures)
         if self.metrics is not None:
             seconds = time.perf_counter() - self.began
-            self.metrics.write(step, seconds=seconds, whole_validation=whole, **figures)
+            figures_of_time = {"seconds": seconds} | self._health()
+            self.metrics.write(step, whole_validation=whole, **figures_of_time, **figures)
         words = "  ".join(
             f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items()
         )
@@ -335,6 +353,9 @@ class _Loop:
 
     def save(self, step: int, state: TrainState, validation_loss: float | None) -> None:
         """Save the state and all that goes with it."""
+        self.watchdog.working(f"saving step {step}")
+        if self.stage.config.train.check_replicas_every:
+            self._check_replicas(step, state)
         self.checkpointer.save(
             step,
             state,
@@ -343,3 +364,15 @@ class _Loop:
             tokenizer_directory=self.stage.tokenizer_directory,
             validation_loss=validation_loss,
         )
+
+    def _check_replicas(self, step: int, state: TrainState) -> None:
+        """Compare all copies of the state; what is wrong must not be saved."""
+        name = "process {}".format if self.hosts is None else self.hosts.name
+        self.watchdog.working(f"comparing the copies of the state after step {step}")
+        difference = replica_difference(state, self.stage.mesh, name)
+        if difference is not None:
+            raise RestartError(
+                f"silent data corruption at step {step}: {difference}; the same command goes on "
+                f"from the last checkpoint (step {self.checkpointer.latest_step()}), and a device "
+                "that is named again should be replaced"
+            )

@@ -38,6 +38,7 @@ from lilith.sharding import DEFAULT_RULES, ShardingRules, make_mesh
 from lilith.tokenizer import load_tokenizer
 from lilith.train.checkpoint import Checkpointer, CheckpointInfo, list_checkpoints
 from lilith.train.metrics import write_atomically
+from lilith.train.offload import require_host_memory
 from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import put_batch
 from lilith.train.step import LossFunction
@@ -49,6 +50,7 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
     """Train (or go on training) in ``workdir`` and return the exit code."""
     shows = jax.process_index() == 0
     mesh = make_mesh(config.mesh)
+    require_host_memory(mesh, remat=config.model.remat, offload=config.optimizer.offload)
     for line in claim_workdir(config, workdir):
         say(line, shows)
     folder = workdir / "checkpoints"

@@ -181,12 +181,12 @@ class _Display:
     def open(self, renderable: Any) -> None:
         if not self._enabled:
             return
-        from rich.console import Console
         from rich.live import Live
 
+        from lilith.interop.progress import make_console
+
         with self._lost_stream_is_silence():
-            # In a notebook too: lines of text, not each line as a page of HTML.
-            self._console = self._console or Console(force_jupyter=False)
+            self._console = self._console or make_console()
             if self._console.is_terminal and not self._console.is_dumb_terminal:
                 # No thread redraws: a stream that breaks then breaks here, where it is handled.
                 live = Live(renderable, console=self._console, auto_refresh=False)

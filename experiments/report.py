@@ -227,6 +227,8 @@ def _facts(
             facts.append((label, f"{points[-1][1]:.3f}"))
     if speeds := sorted(value for _, value in _points(metrics, "tokens_per_second")):
         facts.append(("median tokens/s", f"{speeds[len(speeds) // 2]:,.0f}"))
+    if goodput := _points(metrics, "goodput"):
+        facts.append(("goodput (time in steps kept)", f"{goodput[-1][1]:.0%}"))
     return facts
 
 

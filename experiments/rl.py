@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.config_kinds import require_kind
 from experiments.conversations import prepare_chat_prompts
-from experiments.loop import Outcome, StopSignals
+from experiments.loop import Outcome
 from experiments.progress import Progress, task
 from experiments.report import write_report, write_samples
 from experiments.rl_answers import (
@@ -36,6 +36,7 @@ from experiments.stage import (
     stopped,
     versions,
 )
+from experiments.stop_signals import StopSignals
 from experiments.tuning import (
     Base,
     load_base,

@@ -81,9 +81,8 @@ def assemble(config: RLConfig, mesh: jax.sharding.Mesh, base: Base) -> Parts:
         "reference": base.params if compares else None,
     }
     rows = config.answers / config.train.batch
-    optimizer = make_optimizer(
-        config.optimizer, config.train.steps * config.update.epochs * math.ceil(rows)
-    )
+    steps = config.train.steps * config.update.epochs * math.ceil(rows)
+    optimizer = make_optimizer(config.optimizer, steps, config.seed)
     setting = Setting(
         algorithm=config.algorithm, update=config.update, model=base.model, lora=config.lora,
         critic_model=critic.config if critic else base.model,

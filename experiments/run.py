@@ -12,24 +12,29 @@ import contextlib
 import errno
 import importlib
 import json
+import math
 import os
 import pathlib
 import runpy
 import sys
 import time
+import traceback
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
+from experiments import hosts
 from experiments.agent_config import AgentConfig
 from experiments.chat_config import ChatConfig
 from experiments.compile_pod_config import CompilePodConfig
 from experiments.constitutional_config import ConstitutionalConfig
 from experiments.evaluate_config import EvaluateConfig
+from experiments.goodput import start_clock
 from experiments.instructions_config import InstructionsConfig
 from experiments.pipeline_config import PipelineConfig
 from experiments.preference_config import PreferenceConfig
 from experiments.reason_config import ReasonConfig
 from experiments.rl_config import RLConfig
+from experiments.roll_call import RestartError
 from experiments.tuning_config import TuningConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError, nearest
 from lilith.config_parsing import apply_overrides, from_json
@@ -59,7 +64,6 @@ Config = (
     | PipelineConfig
 )  # fmt: skip
 CONFIG_CLASSES = get_args(Config)
-ALIKE_SECONDS = 1.0
 # What a disk refuses; anything else of the system is a fault of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -68,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: done, or stopped by SIGTERM with everything saved; 2: one sentence on stderr says what is
-    wrong; 130: stopped by Ctrl-C.
+    wrong; 75: a host is lost or hangs, one sentence says which, and the same command goes on; 130:
+    stopped by Ctrl-C.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -78,34 +83,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, options.set)
         stage = _stage(config)
-        _start_jax(options)
+        start_clock()
+        _start_jax(options, config)
         if options.dry_run:
-            return stage.dry_run(config)
-        workdir = pathlib.Path(options.workdir or pathlib.Path("runs") / config.name)
-        return stage.run(config, workdir)
+            code = stage.dry_run(config)
+        else:
+            workdir = pathlib.Path(options.workdir or pathlib.Path("runs") / config.name)
+            code = stage.run(config, workdir)
+        if (others := hosts.current()) is not None:
+            others.leave()
+        return code
+    except RestartError as error:
+        return _failed(str(error), hosts.RESTART)
     except UserError as error:
         return _failed(str(error))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
-            raise
+            _crashed(error)
         where = f"{error.filename}: " if error.filename else ""
         return _failed(f"{where}{error.strerror}; mend that and run the same command")
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C; the same command goes on from what was saved", file=sys.stderr)
+        sentence = "stopped by Ctrl-C; the same command goes on from what was saved"
+        if hosts.current() is not None:
+            hosts.stop(sentence, 130)
+        print(sentence, file=sys.stderr)
         return 130
+    except Exception as error:
+        _crashed(error)
 
 
-def _failed(sentence: str) -> int:
-    """Say what is wrong; as one of several processes, end at once."""
+def _failed(sentence: str, code: int = 2) -> int:
+    """Say what is wrong; as one of several processes, tell the others and end at once."""
+    if hosts.current() is not None:
+        # Leaving by the front door, jax would wait for processes that wait for this one.
+        hosts.stop(sentence, code, patience=hosts.ALIKE_SECONDS)
     print(f"error: {sentence}", file=sys.stderr, flush=True)
-    jax = sys.modules.get("jax")
-    if jax is not None and jax.distributed.is_initialized():
-        # Otherwise jax would wait at exit, for minutes, for processes that wait for this one. They
-        # end when this one's connections close; those that fail alike may say so first.
-        sys.stdout.flush()
-        time.sleep(ALIKE_SECONDS)
-        os._exit(2)
-    return 2
+    return code
+
+
+def _crashed(error: Exception) -> NoReturn:
+    """Let a fault of the program through; as one of several processes, tell the others."""
+    if hosts.current() is None:
+        raise error
+    # The collectives fail like this when another process has gone: the watch then ends this one.
+    time.sleep(hosts.VERDICT_SECONDS)
+    traceback.print_exc()
+    hosts.stop(f"{type(error).__name__}: {error}".splitlines()[0], 1)
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
@@ -170,7 +193,7 @@ def _stage(config: Config):
     return importlib.import_module(STAGES[config.stage])
 
 
-def _start_jax(options: argparse.Namespace) -> None:
+def _start_jax(options: argparse.Namespace, config: Config) -> None:
     """Join the other processes of the run, if it has several, before jax looks for devices."""
     import jax
 
@@ -183,10 +206,23 @@ def _start_jax(options: argparse.Namespace) -> None:
         return
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(options.coordinator, options.processes, options.process)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes of this run could not find each other: {error}") from None
+    hosts.join(
+        options.coordinator,
+        options.processes,
+        options.process,
+        config=config,
+        command={"--workdir": options.workdir, "--dry-run": options.dry_run},
+        start_timeout=options.start_timeout,
+        host_timeout=options.host_timeout,
+    )
+
+
+def _seconds(text: str) -> float:
+    """A number of seconds of the command line, 1 or more."""
+    with contextlib.suppress(ValueError):
+        if 1.0 <= (value := float(text)) < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 1 or more")
 
 
 def _descriptions() -> dict[str, str]:
@@ -232,6 +268,20 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     several.add_argument("--processes", metavar="N", type=int, help="how many there are")
     several.add_argument("--process", metavar="I", type=int, help="this one's number, from 0")
+    several.add_argument(
+        "--start-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=300.0,
+        help="how long to wait for all of them to come (300)",
+    )
+    several.add_argument(
+        "--host-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=30.0,
+        help="how long one may be silent before the rest stop (30)",
+    )
     return parser
 
 

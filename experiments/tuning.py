@@ -39,6 +39,7 @@ from lilith.tokenizer.chat_template import CHATML, ChatTemplate
 from lilith.train.checkpoint import Checkpointer
 from lilith.train.lora import abstract_adapter, apply_adapter, init_adapter, save_adapter
 from lilith.train.metrics import write_atomically
+from lilith.train.offload import require_host_memory
 from lilith.train.step import LossFunction
 
 F = TypeVar("F", bound=FromModelConfig)
@@ -65,9 +66,11 @@ def load_base(config: FromModelConfig, mesh: jax.sharding.Mesh) -> Base:
     """The base, its adapters merged, spread over ``mesh``.
 
     Raises:
-      ConfigError: it has no chat template, or a shorter context than the rows.
+      ConfigError: it has no chat template, or a shorter context than the rows; or the devices have
+        no host memory for what is to be kept there.
       UserError: it can not be loaded.
     """
+    require_host_memory(mesh, remat=config.remat, offload=config.optimizer.offload)
     compute = compute_dtype(config)
     # All weights are trained in float32; those below an adapter are only read.
     stored = compute if config.lora.rank else "float32"

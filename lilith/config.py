@@ -43,7 +43,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 ATTENTION_IMPLEMENTATIONS = ("auto", "reference", "xla", "blocked", "splash", "cudnn")
-REMAT_POLICIES = ("none", "dots", "attention", "full")  # from most kept to least
+REMAT_POLICIES = ("none", "dots", "attention", "full", "offload")  # from most kept to least
 OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
 SCHEDULES = ("constant", "cosine", "linear", "wsd")
 TOKENIZER_KINDS = ("sentencepiece", "huggingface", "bytes")
@@ -98,6 +98,7 @@ class ModelConfig:
     attention_pattern: tuple[str, ...] = ("global",)  # repeated over the layers: global, window
     window: int = 1024  # tokens seen by a "window" layer
     attention: str = "auto"
+    attention_block: int = 0  # tokens that the splash kernel takes at a time; 0: up to 512
     remat: str = "none"
     scan_layers: bool = True
     compute_dtype: str = "bfloat16"
@@ -136,6 +137,10 @@ class ModelConfig:
         for kind in self.attention_pattern:
             _require_choice("model.attention_pattern", kind, ("global", "window"))
         _require_choice("model.attention", self.attention, ATTENTION_IMPLEMENTATIONS)
+        _require(
+            self.attention_block >= 0 and self.attention_block % 128 == 0,
+            f"model.attention_block is {self.attention_block}; it must be a multiple of 128, or 0",
+        )
         _require_choice("model.remat", self.remat, REMAT_POLICIES)
         _require_choice("model.compute_dtype", self.compute_dtype, DTYPES)
         _require_choice("model.param_dtype", self.param_dtype, DTYPES)
@@ -272,12 +277,17 @@ class OptimizerConfig:
     b2: float = 0.95
     eps: float = 1e-8
     clip_norm: float = 1.0  # 0: off
-    state_dtype: str = "float32"
+    state_dtype: str = "float32"  # float32, bfloat16, int8 (in blocks)
+    rounding: str = "nearest"  # of bfloat16 weights: nearest, stochastic
+    offload: bool = False  # the state waits in the host's memory between steps
 
     def __post_init__(self) -> None:
         _require_choice("optimizer.name", self.name, OPTIMIZERS)
         _require_choice("optimizer.schedule", self.schedule, SCHEDULES)
-        _require_choice("optimizer.state_dtype", self.state_dtype, ("float32", "bfloat16"))
+        # Adafactor's factored moments are too small to gain from blocks of int8.
+        kinds = ("float32", "bfloat16") + (() if self.name == "adafactor" else ("int8",))
+        _require_choice(f"optimizer.state_dtype of {self.name}", self.state_dtype, kinds)
+        _require_choice("optimizer.rounding", self.rounding, ("nearest", "stochastic"))
         _require(
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
             f"optimizer.learning_rate is {self.learning_rate}; it must be a positive number",
@@ -312,6 +322,8 @@ class TrainConfig:
     sample_tokens: int = 64
     sample_temperature: float = 0.8
     max_bad_steps: int = 10  # consecutive non-finite steps after which the run stops
+    hang_seconds: float = 3600.0  # for a step, an evaluation or a save; 0: no limit
+    check_replicas_every: int = 0  # steps; are the state's copies on all devices equal? 0: never
 
     def __post_init__(self) -> None:
         for name in (
@@ -328,6 +340,15 @@ class TrainConfig:
             value = getattr(self, name)
             _require(value > 0, f"train.{name} is {value}; it must be positive")
         _require(self.sample_every >= 0, "train.sample_every must be 0 (never) or positive")
+        _require(
+            0 <= self.hang_seconds < math.inf,
+            f"train.hang_seconds is {self.hang_seconds}; it must be 0 (never) or positive",
+        )
+        _require(
+            self.check_replicas_every >= 0,
+            f"train.check_replicas_every is {self.check_replicas_every}; it must be 0 (never) or "
+            "positive",
+        )
         _require(self.z_loss >= 0, "train.z_loss must be 0 or more")
         _require(self.sample_temperature >= 0, "train.sample_temperature must be 0 or more")
         _require(

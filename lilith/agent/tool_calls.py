@@ -11,9 +11,11 @@ from functools import partial
 from typing import Any
 
 from lilith import quant
+from lilith.agent.planning_tool import plan_project
 from lilith.agent.registry import ToolRegistry
-from lilith.agent.tool_results import Bounded, References, shown
+from lilith.agent.tool_results import Bounded, References, safe_json, shown
 from lilith.config import UserError
+from lilith.data.instructions.agent_prompt import brief_plan
 from lilith.quant.tool import NotJSONError, Tool
 from lilith.quant.tool_values import ToolError
 from lilith.reasoning.verification import within
@@ -294,6 +296,9 @@ class ToolRunner:
         brief = call.name in quant.__all__ and call.name in self.registry
         home = getattr(self.registry[call.name].function, "__module__", "") if brief else ""
         brief = home.startswith("lilith.quant")
+        if answer.get("ok") and self.registry[call.name] is plan_project:
+            # As conversations for training show it; all of it takes a thousand tokens and more.
+            return ToolResult(call, answer, safe_json(brief_plan(answer)), seconds)
         return ToolResult(call, answer, shown(answer, self.references, brief=brief), seconds)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,21 @@ LOOK_SECONDS = 0.2
 LINE_SECONDS = 5.0  # without a terminal, a line about this often
 
 
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that draws over its lines on a terminal alone.
+
+    A notebook asks for colours and has no terminal: it gets lines of text, and no HTML.
+    """
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    try:
+        terminal = stream.isatty()
+    except ValueError:  # closed
+        terminal = False
+    return Console(stderr=stderr, force_jupyter=False, force_terminal=terminal)
+
+
 @contextlib.contextmanager
 def growth_bar(
     description: str, path: pathlib.Path, total: int, console: Console | None = None
@@ -26,10 +42,7 @@ def growth_bar(
     It is drawn on stderr, so that a program's output stays its own. A stream that closes ends the
     display and nothing else.
     """
-    from rich.console import Console
-
-    console = console or Console(stderr=True, force_jupyter=False)
-    watcher = _Watcher(description, path, total, console)
+    watcher = _Watcher(description, path, total, console or make_console(stderr=True))
     watcher.start()
     try:
         yield

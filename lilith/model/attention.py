@@ -56,6 +56,7 @@ def attention(
     window: int | None,
     implementation: str,
     rules: ShardingRules,
+    block: int = 0,
 ) -> jax.Array:
     """softmax(q k^T / sqrt(H) + mask) v, by the named implementation.
 
@@ -63,6 +64,7 @@ def attention(
       context: with ``q_index_BT``, keys and values are a cache's: [B, K, H, S] and [B, K, S, H].
       window: how many tokens back a query sees, itself included; None for all.
       implementation: a name that :func:`choose_implementation` gave.
+      block: queries and keys that the splash kernel takes at a time; 0 chooses.
     """
     if context.q_index_BT is not None:
         k_BKHS = constrain(k_BSKH, rules, "batch", "kv_heads", "head_dim", None)
@@ -91,7 +93,7 @@ def attention(
         block = max(64, math.ceil(q_BTNH.shape[1] / 16))
         return blocked_attention(q_BTNH, k_BSKH, v_BSKH, context.q_segments_BT, window, block)
     if implementation == "splash":
-        return splash_attention(q_BTNH, k_BSKH, v_BSKH, context, window, rules)
+        return splash_attention(q_BTNH, k_BSKH, v_BSKH, context, window, rules, block)
     raise ConfigError(f"unknown attention implementation {implementation!r}")
 
 
@@ -112,11 +114,11 @@ def choose_implementation(
     if not in_order:
         return "reference" if wanted == "reference" else "cached"
     if wanted == "auto":
+        wanted = "xla"
         if platform == "cpu":
-            return "blocked" if whole_rows else "reference"
-        if platform == "tpu" and whole_rows and _splash_fits(config, length):
-            return "splash"
-        return "xla"
+            wanted = "blocked" if whole_rows else "reference"
+        elif platform == "tpu" and whole_rows and _splash_fits(config, length):
+            wanted = "splash"
     if wanted in ("blocked", "splash") and not whole_rows:
         raise ConfigError(
             f"model.attention is {wanted!r}, which needs whole rows on each device, and "
@@ -126,6 +128,12 @@ def choose_implementation(
         raise ConfigError(
             f"model.attention is 'splash', which needs rows of a multiple of 128 tokens and heads "
             f"of a multiple of 64; they have {length} and {config.key_dim}"
+        )
+    block = config.attention_block
+    if wanted == "splash" and block and length % min(block, length):
+        raise ConfigError(
+            f"model.attention_block is {block}, which does not divide rows of {length} tokens; "
+            "the kernel takes whole blocks"
         )
     if wanted == "cudnn" and platform != "gpu":
         raise ConfigError(f"model.attention is 'cudnn', which runs on GPUs; this is {platform}")
@@ -159,6 +167,7 @@ def splash_attention(
     context: AttentionContext,
     window: int | None,
     rules: ShardingRules,
+    block: int = 0,
 ) -> jax.Array:
     """The Pallas TPU flash kernel, each device on its own rows and heads under shard_map.
 
@@ -174,7 +183,8 @@ def splash_attention(
         if window is None
         else splash.LocalMask((length, length), (window - 1, 0), offset=0)
     )
-    block = next(size for size in (512, 256, 128) if length % size == 0)
+    # A row shorter than the block is one block.
+    block = min(block, length) or next(size for size in (512, 256, 128) if length % size == 0)
     kernel = splash.make_splash_mha(
         splash.MultiHeadMask([own_mask] * (heads // pieces)),
         block_sizes=splash.BlockSizes(

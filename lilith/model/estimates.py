@@ -71,14 +71,17 @@ def activation_bytes(
         "dots": 2 * config.d_model + attention + 2 * ff,
         "attention": config.d_model + out,
         "full": config.d_model,
+        "offload": 0,
     }[config.remat]
     return int(item * tokens * (kept * config.layers + everything))
 
 
 def tree_bytes(tree: object) -> int:
-    """Bytes of an array tree on one device, by each leaf's sharding if it has one."""
+    """Bytes of an array tree in one device's memory, by each leaf's sharding if it has one."""
     total = 0
     for leaf in jax.tree.leaves(tree):
+        if leaf.sharding is not None and leaf.sharding.memory_kind == "pinned_host":
+            continue
         shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
         total += math.prod(shape) * leaf.dtype.itemsize
     return total

@@ -123,6 +123,8 @@ def _layer(
     rules: ShardingRules,
 ) -> tuple[jax.Array, LayerCache | None]:
     """One block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    if config.remat == "offload":
+        x_BTD = checkpoint_name(x_BTD, "layer_input")
     with jax.named_scope("attention"):
         own = weights["attention"]
         q_BTNH, k_BTKH, v_BTKH = project_qkv(
@@ -145,8 +147,10 @@ def _layer(
             window=config.window if kind == "window" else None,
             implementation=implementation,
             rules=rules,
+            block=config.attention_block,
         )
-        if config.remat == "attention":  # only then: a named value is kept beside the unnamed one
+        # Only then: a named value is kept beside the unnamed one.
+        if config.remat in ("attention", "offload"):
             out_BTNH = checkpoint_name(out_BTNH, "attention_out")
         x_BTD = x_BTD + merge_heads(out_BTNH, own["o"], rules)
     with jax.named_scope("mlp"):
@@ -227,6 +231,12 @@ def _remat(function: Any, policy: str) -> Any:
             "full": policies.nothing_saveable,
             "dots": policies.dots_with_no_batch_dims_saveable,
             "attention": policies.save_only_these_names("attention_out"),
+            "offload": policies.save_and_offload_only_these_names(
+                names_which_can_be_saved=[],
+                names_which_can_be_offloaded=["layer_input", "attention_out"],
+                offload_src="device",
+                offload_dst="pinned_host",
+            ),
         }[policy],
     )
 

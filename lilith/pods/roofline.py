@@ -113,15 +113,16 @@ def crosses_slices(own: Collective, topology: Topology) -> bool:
 def training_flops(config: ModelConfig, tokens: int, length: int) -> StepFlops:
     """FLOPs of a training step over ``tokens`` tokens in rows of ``length``.
 
-    The policy ``full`` runs every layer forward a second time, ``attention`` all but attention
-    itself, ``dots`` attention alone. The loss makes its gradients while it has its logits. What an
-    attention kernel computes again inside its own backward pass is not counted.
+    The policy ``full`` runs every layer forward a second time, ``attention`` and ``offload`` all
+    but attention itself, ``dots`` attention alone. The loss makes its gradients while it has its
+    logits. What an attention kernel computes again inside its own backward pass is not counted.
     """
     model = flops_per_token(config, length).causal
     attention = _causal_attention(config, length)
     layers = model / 3 - 2 * config.vocab * config.d_model - attention
     again = {
         "none": 0.0, "dots": attention, "attention": layers, "full": layers + attention,
+        "offload": layers,
     }[config.remat]  # fmt: skip
     return StepFlops(tokens * model, tokens * again)
 

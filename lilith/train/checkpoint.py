@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -92,6 +92,9 @@ class Checkpointer:
         self._pending: tuple[int, Future[None]] | None = None
         self._last: int | None = None  # the step on disk that equals this run's state at that step
         self._unreadable: set[int] = set()
+        # Called in the background when this process's part of a save fails: the others may be
+        # waiting for it within Orbax, for minutes, before `wait` can tell them.
+        self.on_failure: Callable[[str], None] | None = None
         if _is_first_process():
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,10 @@ class Checkpointer:
                 if _is_first_process():
                     self._commit(step, contents, described, validation_loss)
             except Exception as error:
-                raise self._failed(step, error) from error
+                failure = self._failed(step, error)
+                if self.on_failure is not None:
+                    self.on_failure(str(failure))
+                raise failure from error
 
         self._pending = step, self._writer.submit(commit)
 

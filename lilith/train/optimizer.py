@@ -13,6 +13,9 @@ from optax import contrib
 
 from lilith.config import OptimizerConfig
 from lilith.model.params import flatten
+from lilith.train.moments import keep_state_in
+from lilith.train.offload import keep_on_host
+from lilith.train.rounding import round_stochastically
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -52,10 +55,19 @@ def decay_mask(params: Any, patterns: tuple[str, ...]) -> Any:
     )
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, steps: int, seed: int = 0
+) -> optax.GradientTransformation:
     """The optimizer that turns clipped gradients into updates of the weights.
 
     Clipping by global norm is the training step's business, which has the norm at hand.
+
+    Args:
+      steps: of the schedule.
+      seed: of the random numbers of stochastic rounding.
+
+    Raises:
+      ConfigError: from its ``init``, for stochastic rounding without bfloat16 weights.
     """
     schedule = make_schedule(config, steps)
 
@@ -84,7 +96,11 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
             optax.add_decayed_weights(config.weight_decay, mask),
             optax.scale_by_learning_rate(schedule),
         )
-    return _with_state_dtype(_under_automatic_sharding(optimizer), config.state_dtype)
+    optimizer = keep_state_in(optimizer, config.state_dtype)
+    if config.rounding == "stochastic":
+        optimizer = round_stochastically(optimizer, seed)
+    optimizer = _under_automatic_sharding(optimizer)
+    return keep_on_host(optimizer) if config.offload else optimizer
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -136,25 +152,3 @@ def _under_automatic_sharding(
         return jax.sharding.auto_axes(optimizer.update, out_sharding=layout)(updates, state, params)
 
     return optax.GradientTransformation(optimizer.init, update)
-
-
-def _with_state_dtype(
-    optimizer: optax.GradientTransformation, dtype: str
-) -> optax.GradientTransformation:
-    """Keep floating-point state in ``dtype`` between steps; every update computes in float32."""
-    if dtype == "float32":
-        return optimizer
-
-    def cast(tree: Any, to: Any) -> Any:
-        return jax.tree.map(
-            lambda leaf: leaf.astype(to) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
-        )
-
-    def init(params: Any) -> Any:
-        return cast(optimizer.init(params), dtype)
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = optimizer.update(updates, cast(state, jnp.float32), params)
-        return updates, cast(state, dtype)
-
-    return optax.GradientTransformation(init, update)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lilith.config import ModelConfig
 from lilith.model.params import abstract_params, init_params
 from lilith.sharding import DEFAULT_RULES, ShardingRules, named_sharding
+from lilith.train.offload import HOST_MEMORY
 
 T = TypeVar("T")
 
@@ -85,10 +86,13 @@ def abstract_state_of(
 ) -> TrainState:
     """The abstract state around abstract ``params`` that have their shardings.
 
-    Optimizer moments are laid out as the weights they belong to.
+    Optimizer moments are laid out as the weights they belong to, and in the memory that the
+    optimizer keeps them in.
     """
     with jax.set_mesh(mesh):
-        state = jax.eval_shape(lambda params: state_from_params(params, optimizer), params)
+        # Unlike what eval_shape gives, these abstract arrays know which memory they are in.
+        traced = jax.jit(lambda params: state_from_params(params, optimizer)).trace(params)
+    state = jax.tree.unflatten(jax.tree.structure(traced.out_info), traced.jaxpr.out_avals)
     return on_mesh(state, mesh)
 
 
@@ -168,8 +172,9 @@ def put_rows(
     )
 
 
-def _concrete_sharding(leaf: jax.ShapeDtypeStruct, mesh: Mesh) -> NamedSharding:
+def _concrete_sharding(leaf: Any, mesh: Mesh) -> NamedSharding:
     sharding = leaf.sharding
-    if not isinstance(sharding, NamedSharding):
-        return NamedSharding(mesh, PartitionSpec())
-    return NamedSharding(mesh, sharding.spec)
+    spec = sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()
+    if getattr(leaf, "memory_space", None) == jax.memory.Space.Host:
+        return NamedSharding(mesh, spec, memory_kind=HOST_MEMORY)
+    return NamedSharding(mesh, spec)

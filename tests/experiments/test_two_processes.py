@@ -148,7 +148,7 @@ def test_only_the_first_process_opens_the_metrics(
     stage = Stage(config, tmp_path, mesh, nothing, nothing, nothing, None, tmp_path)
     for process, opened in ((1, False), (0, True)):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        with _Loop(stage, nothing, nothing, 0):
+        with _Loop(stage, nothing, nothing, nothing, 0):
             assert (tmp_path / "metrics.jsonl").exists() is opened
 
 

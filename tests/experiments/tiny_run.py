@@ -166,7 +166,10 @@ def final_state(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 def curves(workdir: pathlib.Path) -> dict[tuple[int, str], Any]:
     """The figures of metrics.jsonl that do not tell the time, by step and name."""
-    timed = ("time", "seconds", "tokens_per_second", "mfu")
+    timed = (
+        "time", "seconds", "tokens_per_second", "mfu",
+        "goodput", "useful_seconds", "wall_seconds", "heartbeat_age",
+    )  # fmt: skip
     return {
         (record["step"], name): value
         for record in read_metrics(workdir / "metrics.jsonl")

@@ -99,7 +99,7 @@ def test_tuning_and_the_agent_run(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     write_gguf(base, params, model, ByteTokenizer(), chat_template=CHATML)
     run(
         "finetune_and_agent",
-        f"MODEL = {str(base)!r}\nCONVERSATIONS = 12\nLENGTH = 8192\nQUESTIONS = 2\n"
+        f"MODEL = {str(base)!r}\nCONVERSATIONS = 12\nLENGTH = 8192\nQUESTIONS = 2\nTOKENS = 16\n"
         "MORE = ['train.batch=1', 'train.steps=2', 'data.epochs=0', 'train.eval_rows=2']",
         tmp_path,
         monkeypatch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import hashlib
 import importlib
@@ -32,11 +33,14 @@ MODULES = {
     "quant_dialogues": "quant",
     "quant_sessions": "quant",
     "quant_explained": "quant",
+    "agent_choice": "quant",
     "planning_schedule": "planning",
     "planning_agile": "planning",
     "planning_choices": "planning",
+    "planning_calls": "planning",
     "arithmetic": "general",
     "arithmetic_tools": "general",
+    "agent_calls": "general",
     "refusals": "general",
     "small_talk": "general",
 }
@@ -127,7 +131,8 @@ def generate(
 
     Args:
       domains: weights by domain, by default :data:`DOMAIN_WEIGHTS`; those left out weigh 0.
-      kind_weights: weights within the domain that differ from :data:`KIND_WEIGHTS` and 1.
+      kind_weights: weights within the domain that differ from :data:`KIND_WEIGHTS` and 1; a name
+        may be a pattern such as ``plan_*``.
       seen: digests of prompts to avoid; those drawn are added.
       tally: filled with what was redrawn.
 
@@ -158,7 +163,7 @@ def checked_weights(
       ConfigError: see :func:`generate`.
     """
     domains = DOMAIN_WEIGHTS if domains is None else domains
-    own = dict(kind_weights or {})
+    own = _expanded(kind_weights or {})
     _check(count, domains, own)
     total = sum(map(Fraction, domains.values()))
     found: dict[str, Fraction] = {}
@@ -176,6 +181,21 @@ def checked_weights(
         for name, part in within.items():
             if weight and part:
                 found[name] = Fraction(weight) / total * part / sum(within.values())
+    return found
+
+
+def _expanded(given: Mapping[str, float]) -> dict[str, float]:
+    """The weights by kind; a name with a ``*`` stands for all that it matches, the last one wins.
+
+    Raises:
+      ConfigError: a pattern matches no kind.
+    """
+    found: dict[str, float] = {}
+    for name, weight in given.items():
+        names = fnmatch.filter(kinds(), name) if "*" in name else [name]
+        if not names:
+            raise ConfigError(f"no kind matches {name!r}; known: {', '.join(kinds())}")
+        found |= dict.fromkeys(names, weight)
     return found
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lilith.config import ConfigError
-from lilith.data.instructions.exact import CALCULATOR, EXECUTE_PYTHON
+from lilith.data.instructions.agent_prompt import agent_tools
 from lilith.data.instructions.quant_talk import tools
 from lilith.data.instructions.registry import make, prompt_digest
 
@@ -107,7 +107,7 @@ def same_call(expected: Mapping[str, Any], given: Any) -> bool:
     arguments = given.get("arguments")
     if not isinstance(arguments, Mapping) or set(given) - {"name", "arguments"}:
         return False
-    known = tools() | {own.name: own for own in (CALCULATOR, EXECUTE_PYTHON)}
+    known = {**tools(), **agent_tools()}
     parameters = {own.name: own for own in known[expected["name"]].parameters}
     if set(arguments) - set(parameters):
         return False

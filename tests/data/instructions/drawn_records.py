@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from decimal import Decimal
+from typing import Any
 
-from lilith.data.instructions.drawing import Conversation, Draw
+from lilith.data.instructions.drawing import BANDS, Conversation, Draw
 
 PLANNING = ("planning_schedule", "planning_agile", "planning_choices")
 CODE = (
@@ -39,3 +41,30 @@ def both_splits(kind: str, count: int) -> list[Conversation]:
 def text_of(record: Conversation, role: str) -> str:
     """The messages of a role, one after another."""
     return "\n".join(m["content"] for m in record["messages"] if m["role"] == role)
+
+
+class Watched(Draw):
+    """A draw that notes its phrasings and its numbers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.phrases: list[int] = []
+        self.bands: list[int] = []
+
+    def phrase(self, templates: Any) -> Any:
+        found = super().phrase(templates)
+        assert len(set(templates)) == len(templates)
+        self.phrases.append(list(templates).index(found))
+        return found
+
+    def number(self, low: str, high: str, step: str = "1") -> Decimal:
+        found = super().number(low, high, step)
+        self.bands.append(band(found, low, high, step))
+        return found
+
+
+def band(value: Decimal, low: str, high: str, step: str) -> int:
+    """The tenth of a range that a number is in."""
+    count = int((Decimal(high) - Decimal(low)) / Decimal(step)) + 1
+    at = int((value - Decimal(low)) / Decimal(step))
+    return next(b for b in range(BANDS) if b * count // BANDS <= at < (b + 1) * count // BANDS)

@@ -11,15 +11,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from drawn_records import Watched
 from scipy.stats import norm
 
 from lilith.data.instructions import quant_clauses, quant_exotics, quant_words
-from lilith.data.instructions.drawing import BANDS, HELD_OUT_BANDS, HELD_OUT_EVERY, Draw
+from lilith.data.instructions.drawing import HELD_OUT_BANDS, HELD_OUT_EVERY, Draw
 from lilith.data.instructions.registry import kinds, make, user_prompt
 from lilith.data.instructions.tool_text import brief
 from lilith.quant import tools
 
-QUANT = sorted(name for name, kind in kinds().items() if kind.domain == "quant")
+# Those in the agent's words, such as agent_choice, are tested in test_agent_calls.
+QUANT = sorted(
+    name for name, kind in kinds().items() if kind.domain == "quant" and name.startswith("quant_")
+)
 EACH = 9  # records of a kind and split
 # Of those that compile a program for each of their variants.
 FEW = {
@@ -31,33 +35,6 @@ SEED = 11
 # the sizes of the samples, confidence levels, and the numbering of steps and of d1 and d2.
 PLAIN_NUMBERS = {"1", "2", "3", "4", "5", "6", "95", "100", "1.00", "²"}
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
-
-
-class Watched(Draw):
-    """A draw that notes its phrasings and its numbers."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.phrases: list[int] = []
-        self.bands: list[int] = []
-
-    def phrase(self, templates: Any) -> Any:
-        found = super().phrase(templates)
-        assert len(set(templates)) == len(templates)
-        self.phrases.append(list(templates).index(found))
-        return found
-
-    def number(self, low: str, high: str, step: str = "1") -> Decimal:
-        found = super().number(low, high, step)
-        self.bands.append(band(found, low, high, step))
-        return found
-
-
-def band(value: Decimal, low: str, high: str, step: str) -> int:
-    """The tenth of a range that a number is in."""
-    count = int((Decimal(high) - Decimal(low)) / Decimal(step)) + 1
-    at = int((value - Decimal(low)) / Decimal(step))
-    return next(b for b in range(BANDS) if b * count // BANDS <= at < (b + 1) * count // BANDS)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,57 @@
+"""Optimizer state that waits in the host's memory between steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from lilith.config import ConfigError
+
+HOST_MEMORY = "pinned_host"  # the memory kind that accelerators copy from by themselves
+SMALLEST = 4096  # values: smaller arrays, such as counters, stay on the device
+
+
+def keep_on_host(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Keep the state's arrays in host memory; an update copies them to the device and back."""
+
+    def init(params: Any) -> Any:
+        return _moved(optimizer.init(params), jax.memory.Space.Host)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = optimizer.update(updates, _moved(state, jax.memory.Space.Device), params)
+        return updates, _moved(state, jax.memory.Space.Host)
+
+    return optax.GradientTransformation(init, update)
+
+
+def require_host_memory(mesh: Mesh, *, remat: str, offload: bool) -> None:
+    """Refuse to keep anything in host memory that the devices can not reach.
+
+    Args:
+      remat: the field of the model's config.
+      offload: the field of the optimizer's.
+
+    Raises:
+      ConfigError: naming the field, the platform, the kinds of memory it has and what to do.
+    """
+    fields = {
+        "optimizer.offload is true": ("optimizer.offload=false", offload),
+        "remat is 'offload'": ("another remat policy, such as full", remat == "offload"),
+    }
+    kinds = [memory.kind for memory in mesh.local_devices[0].addressable_memories()]
+    for asked, (remedy, wanted) in fields.items():
+        if wanted and HOST_MEMORY not in kinds:
+            raise ConfigError(
+                f"{asked}, which keeps arrays in the memory {HOST_MEMORY!r}, and a device of the "
+                f"platform {mesh.local_devices[0].platform!r} has only {', '.join(kinds)}; use "
+                f"{remedy}"
+            )
+
+
+def _moved(tree: Any, space: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf, space) if leaf.size >= SMALLEST else leaf, tree
+    )
