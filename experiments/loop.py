@@ -25,7 +25,7 @@ from experiments.roll_call import RestartError
 from experiments.stop_signals import StopSignals
 from experiments.tuning_config import FromModelConfig
 from experiments.watchdog import Watchdog
-from lilith.config import ExperimentConfig, UserError
+from lilith.config import ExperimentConfig, UserError, profiled_steps
 from lilith.config_parsing import to_json
 from lilith.model.estimates import flops_per_token
 from lilith.train.checkpoint import Checkpointer
@@ -37,6 +37,7 @@ from lilith.train.metrics import (
     total_peak_flops,
 )
 from lilith.train.optimizer import make_optimizer, make_schedule
+from lilith.train.profile import StepProfiler
 from lilith.train.replicas import replica_difference
 from lilith.train.state import (
     TrainState,
@@ -132,7 +133,10 @@ def _train(
     state, start = _restore_or_init(stage, optimizer, checkpointer, progress)
     step_function = jitted_step(config, stage.loss, optimizer, draws=stage.draws)
     loop = _Loop(stage, progress, checkpointer, watchdog, start)
-    with StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop:
+    profiler = StepProfiler(
+        profiled_steps(config.profile), stage.workdir / "profile", progress.message
+    )
+    with StopSignals().watch() as signals, jax.set_mesh(stage.mesh), loop, profiler:
         step = start
         if start >= config.train.steps:  # stopped before the last evaluation, or made shorter
             loop.look(start, state)
@@ -140,9 +144,12 @@ def _train(
             watchdog.working(f"reading the batch of step {step + 1}")
             batch = stage.put(next(stage.batches), stage.mesh)
             watchdog.working(f"step {step + 1}")
+            profiler.before(step + 1, state)
             with jax.transfer_guard("disallow"):
                 state, figures = step_function(state, batch, stage.frozen)
             step += 1
+            if profiler.ends_with(step):
+                profiler.end(step, figures, step_function.lower(state, batch, stage.frozen))
             loop.note(step, figures)
             loop.look(step, state)
             if signals.stop_after(step):

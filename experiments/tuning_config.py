@@ -14,6 +14,7 @@ from lilith.config import (
     OptimizerConfig,
     TrainConfig,
     nearest,
+    profiled_steps,
 )
 from lilith.train.lora_config import LoraConfig
 
@@ -103,10 +104,12 @@ class FromModelConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    profile: str = ""  # FIRST:LAST, the steps that are traced; "": none
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("name is empty")
+        profiled_steps(self.profile)
         if not self.base.strip():
             raise ConfigError("base is empty; name the model to start from")
         if self.compute_dtype not in ("auto", "float32", "bfloat16"):

@@ -9,37 +9,14 @@ given and what is expected.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-
-class UserError(Exception):
-    """A mistake the person at the keyboard can mend: shown as one sentence, exit code 2."""
-
-
-class ConfigError(UserError):
-    """A config field is unknown, has the wrong type, or holds an impossible value."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _require_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    choices = tuple(choices)
-    if value not in choices:
-        raise ConfigError(f"{name} is {value!r}{nearest(value, choices)}; known: "
-                          f"{', '.join(choices)}")  # fmt: skip
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The words to add to "unknown X": the closest known name, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
+from lilith.errors import ConfigError as ConfigError
+from lilith.errors import UserError as UserError
+from lilith.errors import nearest as nearest
+from lilith.errors import require as _require
+from lilith.errors import require_choice as _require_choice
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 ATTENTION_IMPLEMENTATIONS = ("auto", "reference", "xla", "blocked", "splash", "cudnn")
@@ -374,6 +351,22 @@ class CheckpointConfig:
         _require(self.keep_best >= 0, "checkpoint.keep_best must be 0 or more")
 
 
+def profiled_steps(text: str) -> tuple[int, int] | None:
+    """The first and the last step of ``first:last``, both traced; None for an empty text.
+
+    Raises:
+      ConfigError: it is not of this form, or no step is in it.
+    """
+    if not text:
+        return None
+    first, _, last = text.partition(":")
+    _require(
+        first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last),
+        f"profile is {text!r}; it must be FIRST:LAST with 1 <= FIRST <= LAST, such as 10:13",
+    )
+    return int(first), int(last)
+
+
 @dataclass(frozen=True)
 class ExperimentConfig:
     """Everything a run depends on. ``stage`` picks the runner in ``experiments/``."""
@@ -388,9 +381,11 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    profile: str = ""  # FIRST:LAST, the steps that are traced; "": none
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "name is empty")
+        profiled_steps(self.profile)
         _require(
             self.data.length <= self.model.context,
             f"data.length is {self.data.length}, longer than model.context "

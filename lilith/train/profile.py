@@ -45,20 +45,6 @@ class Operation:
     seconds: float
 
 
-def parse_steps(text: str) -> tuple[int, int]:
-    """The first and the last step of ``first:last``, both traced.
-
-    Raises:
-      ValueError: it is not of this form, or no step is in it.
-    """
-    first, colon, last = text.partition(":")
-    if not (colon and first.isdecimal() and last.isdecimal()):
-        raise ValueError(f"{text!r} is not of the form FIRST:LAST, such as 10:13")
-    if not 1 <= int(first) <= int(last):
-        raise ValueError(f"{text!r} has no step in it: the first is 1, and FIRST is at most LAST")
-    return int(first), int(last)
-
-
 def operation_names(program: str) -> dict[str, str]:
     """Where each instruction of a compiled program's text comes from, by its name."""
     found = {}
@@ -179,6 +165,16 @@ class StepProfiler:
         self._steps, self._folder, self._show = steps, folder, show
         self._began = 0  # the first step of the trace under way; 0: none is
 
+    def __enter__(self) -> StepProfiler:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End a trace that is under way: training stops within the range."""
+        if self._began:
+            self._began = 0
+            jax.profiler.stop_trace()
+            self._show(f"the profile in {self._folder} ends early, with the training")
+
     def before(self, step: int, state: Any) -> None:
         """Step ``step`` comes next: begin the trace if it is in the range."""
         if self._steps and self._steps[0] <= step <= self._steps[1] and not self._began:
@@ -187,24 +183,21 @@ class StepProfiler:
             jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
             self._began = step
 
-    def after(self, step: int, figures: Any, program: Callable[[], str]) -> None:
-        """Step ``step`` is under way: end the trace with the range's last, and say what it has.
+    def ends_with(self, step: int) -> bool:
+        """Whether step ``step``, which is under way, is the last of the trace."""
+        return bool(self._began and self._steps and step >= self._steps[1])
+
+    def end(self, step: int, figures: Any, program: jax.stages.Lowered) -> None:
+        """End the trace with step ``step``, and say what it has.
 
         Args:
           figures: of the step, which are there when it has ended.
-          program: gives the text of the compiled step.
+          program: the step's, from which the names of its parts are.
         """
-        if self._began and self._steps and step >= self._steps[1]:
-            jax.block_until_ready(figures)
-            jax.profiler.stop_trace()
-            count, self._began = step - self._began + 1, 0
-            operations = read_trace(self._folder, operation_names(program()))
-            lines = [f"profile of {count} steps, in {self._folder}:", *summary(operations, count)]
-            self._show("\n".join(lines))
-
-    def close(self) -> None:
-        """End a trace that is under way: training stops within the range."""
-        if self._began:
-            self._began = 0
-            jax.profiler.stop_trace()
-            self._show(f"the profile in {self._folder} ends early, with the training")
+        jax.block_until_ready(figures)
+        jax.profiler.stop_trace()
+        count, self._began = step - self._began + 1, 0
+        names = operation_names(program.compile().as_text() or "")
+        lines = [f"profile of {count} steps, in {self._folder}:"]
+        lines += summary(read_trace(self._folder, names), count)
+        self._show("\n".join(lines))

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lilith.config import UserError
+from experiments.tuning_config import TuningConfig
+from lilith.config import ConfigError, ExperimentConfig, UserError, profiled_steps
 from lilith.train.profile import (
     Operation,
     StepProfiler,
     block_of,
     operation_names,
-    parse_steps,
     read_trace,
     summary,
     where,
@@ -37,13 +37,13 @@ def traced(tmp_path_factory):
     folder, shown = tmp_path_factory.mktemp("trace") / "profile", []
     step = jax.jit(jax.grad(loss))
     weights, x = jnp.ones((4, 128, 128)), jnp.ones((128, 128))
-    profiler = StepProfiler((3, 4), folder, shown.append)
     figures = None
-    for number in range(1, 6):
-        profiler.before(number, figures)
-        figures = step(weights, x)
-        profiler.after(number, figures, lambda: step.lower(weights, x).compile().as_text())
-    profiler.close()
+    with StepProfiler((3, 4), folder, shown.append) as profiler:
+        for number in range(1, 6):
+            profiler.before(number, figures)
+            figures = step(weights, x)
+            if profiler.ends_with(number):
+                profiler.end(number, figures, step.lower(weights, x))
     return folder, shown
 
 
@@ -72,15 +72,13 @@ def test_perfetto_can_open_it(traced):
 
 def test_training_that_stops_within_the_range_ends_the_trace(tmp_path):
     shown = []
-    profiler = StepProfiler((1, 9), tmp_path / "profile", shown.append)
-    profiler.before(1, None)
-    profiler.close()
-    profiler.close()
+    with StepProfiler((1, 9), tmp_path / "profile", shown.append) as profiler:
+        profiler.before(1, None)
+        assert not profiler.ends_with(1)
     assert shown == [f"the profile in {tmp_path / 'profile'} ends early, with the training"]
-    nothing = StepProfiler(None, tmp_path / "none", shown.append)
-    nothing.before(1, None)
-    nothing.after(1, None, str)
-    nothing.close()
+    with StepProfiler(None, tmp_path / "none", shown.append) as nothing:
+        nothing.before(1, None)
+        assert not nothing.ends_with(1)
     assert not (tmp_path / "none").exists()
 
 
@@ -121,11 +119,11 @@ def test_the_summary_adds_up():
 
 
 def test_steps_in_words():
-    assert parse_steps("10:13") == (10, 13)
-    assert parse_steps("1:1") == (1, 1)
-    for text in ("10", "10:", "a:b", "-1:3", "1.5:2"):
-        with pytest.raises(ValueError, match="FIRST:LAST, such as 10:13"):
-            parse_steps(text)
-    for text in ("0:3", "13:10"):
-        with pytest.raises(ValueError, match="has no step in it"):
-            parse_steps(text)
+    assert profiled_steps("10:13") == (10, 13)
+    assert profiled_steps("1:1") == (1, 1)
+    assert profiled_steps("") is None
+    for text in ("10", "10:", "a:b", "-1:3", "1.5:2", "0:3", "13:10"):
+        with pytest.raises(ConfigError, match=f"profile is '{text}'; it must be FIRST:LAST"):
+            ExperimentConfig(profile=text)
+        with pytest.raises(ConfigError, match="it must be FIRST:LAST"):
+            TuningConfig(profile=text)
