@@ -68,7 +68,8 @@ def cross_entropy(
     targets_BT = constrain(targets_BT, rules, "batch", None)
     weights_BT = constrain(weights_BT, rules, "batch", None)
     table_VD = constrain(table_VD.astype(hidden_BTD.dtype), rules, "loss_vocab", "model")
-    objective, nll = _sums(settings, hidden_BTD, table_VD, targets_BT, weights_BT)
+    with jax.named_scope("loss"):
+        objective, nll = _sums(settings, hidden_BTD, table_VD, targets_BT, weights_BT)
     return CrossEntropy(objective, jax.lax.stop_gradient(nll), jnp.sum(weights_BT))
 
 

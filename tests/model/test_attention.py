@@ -39,18 +39,19 @@ def by_hand(q, k, v, segments, window):
     return out
 
 
-def run(implementation, window, q, k, v, d_out, segments):
+def run(implementation, window, q, k, v, d_out, segments, block=0):
     def function(q, k, v):
         context = AttentionContext(segments, segments)
         return attention(
-            q, k, v, context, window=window, implementation=implementation, rules=DEFAULT_RULES
-        )
+            q, k, v, context, window=window, implementation=implementation, rules=DEFAULT_RULES,
+            block=block,
+        )  # fmt: skip
 
     out, pull = jax.vjp(function, q, k, v)
     return out, *pull(d_out)
 
 
-jitted = jax.jit(run, static_argnums=(0, 1))
+jitted = jax.jit(run, static_argnums=(0, 1), static_argnames="block")
 
 
 @pytest.mark.parametrize("window", [None, 7])
@@ -71,12 +72,12 @@ def test_implementations_equal_the_reference(implementation, window, length):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("window", [None, 100])
-def test_splash_equals_the_reference(window):
+@pytest.mark.parametrize(("window", "block"), [(None, 0), (100, 128), (None, 512)])
+def test_splash_equals_the_reference(window, block):
     """The TPU kernel, interpreted: exact, whatever the platform."""
     q, k, v, d_out, segments = inputs(256, width=64, batch=1)
     expected = jitted("reference", window, q, k, v, d_out, segments)
-    found = jitted("splash", window, q, k, v, d_out, segments)
+    found = jitted("splash", window, q, k, v, d_out, segments, block=block)
     for name, a, b in zip(("out", "dq", "dk", "dv"), found, expected):
         np.testing.assert_allclose(a, b, atol=2e-5, err_msg=name)
 
@@ -122,6 +123,12 @@ def test_a_choice_is_made_by_platform_and_shape():
     assert choose(platform="gpu") == "xla"
     with pytest.raises(ConfigError, match="multiple of 128"):
         choose(length=100, config=dataclasses.replace(config, attention="splash"))
+    larger = dataclasses.replace(config, attention_block=1024)
+    assert choose(platform="tpu", config=larger) == "splash"  # a row shorter than the block
+    with pytest.raises(ConfigError, match="attention_block is 1024, which does not divide rows of"):
+        choose(length=1536, platform="tpu", config=larger)
+    with pytest.raises(ConfigError, match="attention_block is 100; it must be a multiple of 128"):
+        dataclasses.replace(config, attention_block=100)
     with pytest.raises(ConfigError, match="runs on GPUs"):
         choose(config=dataclasses.replace(config, attention="cudnn"))
     with jax.set_mesh(make_mesh(MeshConfig(fsdp=4, context=2))):
