@@ -69,9 +69,10 @@ def test_zero_never_ends() -> None:
 
 def test_a_stopped_process_does_not_hang() -> None:
     """A laptop that slept, or Ctrl-Z: the time does not count."""
-    child = start(5.0, 0.0, 8.0)
+    child = start(5.0, 0.0, 9.0)
     assert child.stdout is not None
     assert child.stdout.readline() == "through\n"
+    time.sleep(1)  # until it sleeps: a sleep that begins after the stop lasts all of its time
     child.send_signal(signal.SIGSTOP)
     time.sleep(6)
     child.send_signal(signal.SIGCONT)

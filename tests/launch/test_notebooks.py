@@ -78,8 +78,9 @@ def test_the_quickstart_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
         "quickstart_tpu",
         "STEPS = 4\nMORE = ['model=tiny', 'model.vocab=512', 'tokenizer.vocab=512', "
         "'data.length=64', 'tokenizer.train_megabytes=0.2', 'data.sources.0.max_megabytes=0.5', "
-        "'data.sources.1.max_megabytes=0.1', 'data.validation_kilobytes=8', 'train.eval_rows=4', "
-        "'train.sample_every=0', 'train.log_every=1']",
+        "'data.sources.1.max_megabytes=0.1', 'data.validation_fraction=0.3', "
+        "'data.validation_kilobytes=64', 'train.eval_rows=4', 'train.sample_every=0', "
+        "'train.log_every=1']",
         tmp_path,
         monkeypatch,
     )
