@@ -8,6 +8,7 @@ import pathlib
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from experiments.compile_pod_config import CompilePodConfig
 from experiments.config_kinds import require_kind
 from experiments.pod_search import Search, summary
 from experiments.pod_steps import Program, program_of
-from experiments.stage import versions
+from experiments.stage import say, versions
 from lilith.config import ConfigError, MeshConfig, UserError
 from lilith.model.params import count_params
 from lilith.pods.collectives import collectives
@@ -67,7 +68,8 @@ def _searched(
     config: CompilePodConfig, workdir: pathlib.Path
 ) -> tuple[CompilePodConfig, PodReport]:
     """The fastest setting that fits, and its report; ``search.json`` has all that was tried."""
-    search = Search(config, compile_step, (DoesNotFit,), workdir / "search.jsonl", _say)
+    show = partial(say, shows=True)
+    search = Search(config, compile_step, (DoesNotFit,), workdir / "search.jsonl", show)
     best = search.run()
     if not best.speed:
         why = next((own.why for own in search.known.values() if own.why), "nothing was tried")
@@ -78,16 +80,12 @@ def _searched(
         )
     chosen = search.best_config
     report = search.report or compile_step(chosen)  # known from an earlier run
-    words = summary(search)
-    write_atomically(workdir / "search.json", json.dumps(words, indent=2) + "\n")
+    found = summary(search, report)
+    write_atomically(workdir / "search.json", json.dumps(found, indent=2) + "\n")
     reached = len(search.known) >= config.search_limit
     more = f"; search_limit={config.search_limit} ended the search" if reached else ""
     print(f"\nbest of {len(search.known)}: --set {best.words}{more}\n", flush=True)
     return chosen, report
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def dry_run(config: CompilePodConfig) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from lilith.train.metrics import WorkClock
 
 _began: float | None = None  # when the command, or the training after another's, began
 
@@ -37,6 +38,8 @@ class Goodput:
         """Go on from earlier starts' records (of the whole metrics.jsonl) at ``step``."""
         kept = [record for record in records if record["step"] <= step]
         self._clock = clock
+        self._working = WorkClock(clock)
+        self.paused = self._working.paused  # time within is not useful
         self._began = clock() if _began is None else _began
         self._wall_before = max((r.get("wall_seconds", 0.0) for r in records), default=0.0)
         self._useful = max((r.get("useful_seconds", 0.0) for r in kept), default=0.0)
@@ -44,20 +47,10 @@ class Goodput:
 
     def step(self) -> None:
         """A step has ended."""
-        now = self._clock()
+        now = self._working()
         if self._mark is not None:
             self._useful += now - self._mark
         self._mark = now
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time within, as an evaluation's or a save's, is not useful."""
-        begin = self._clock()
-        try:
-            yield
-        finally:
-            if self._mark is not None:
-                self._mark += self._clock() - begin
 
     def figures(self) -> dict[str, float]:
         """``goodput`` in [0, 1], ``useful_seconds`` and ``wall_seconds``."""

@@ -23,11 +23,12 @@ from experiments.goodput import Goodput, start_clock
 from experiments.progress import Progress
 from experiments.roll_call import RestartError
 from experiments.stop_signals import StopSignals
-from experiments.tuning_config import FromModelConfig
+from experiments.tuning_config import LoopConfig
 from experiments.watchdog import Watchdog
 from lilith.config import ExperimentConfig, UserError, profiled_steps
 from lilith.config_parsing import to_json
 from lilith.model.estimates import flops_per_token
+from lilith.pods.profile import StepProfiler
 from lilith.train.checkpoint import Checkpointer
 from lilith.train.metrics import (
     MetricsWriter,
@@ -37,7 +38,6 @@ from lilith.train.metrics import (
     total_peak_flops,
 )
 from lilith.train.optimizer import make_optimizer, make_schedule
-from lilith.train.profile import StepProfiler
 from lilith.train.replicas import replica_difference
 from lilith.train.state import (
     TrainState,
@@ -83,7 +83,7 @@ class Stage:
       rows_each: rows of ``config.data.length`` tokens in one of the batch's entries: two in a pair.
     """
 
-    config: ExperimentConfig | FromModelConfig
+    config: ExperimentConfig | LoopConfig
     workdir: pathlib.Path
     mesh: Mesh
     loss: LossFunction
@@ -164,7 +164,7 @@ def _train(
 
 
 def jitted_step(
-    config: ExperimentConfig | FromModelConfig,
+    config: ExperimentConfig | LoopConfig,
     loss: LossFunction,
     optimizer: optax.GradientTransformation,
     *,

@@ -77,7 +77,9 @@ class Search:
         self.refusals: tuple[type[Exception], ...] = (*refusals, ShardingError, ConfigError)
         self.show, self.limit = show, config.search_limit
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.best_config, self.best = config, Tried("")
+        # How a search ends is no part of a setting: with a higher limit it goes on.
+        self.best_config = dataclasses.replace(config, search=False, search_limit=1)
+        self.best = Tried("")
         self.report: PodReport | None = None  # of the best, where this process has compiled it
         self.file = JsonLines(path)
         self.file.cut(len(self.file.records))  # and a line that a kill cut off is gone
@@ -183,11 +185,11 @@ def blocks(config: CompilePodConfig) -> Iterator[CompilePodConfig]:
             yield dataclasses.replace(config, model=model)
 
 
-def summary(search: Search) -> dict[str, Any]:
-    """Everything that was tried, the fastest first, ready for JSON."""
+def summary(search: Search, report: PodReport) -> dict[str, Any]:
+    """Everything that was tried, the fastest first, and the best's mesh, ready for JSON."""
     tried = sorted(search.known.values(), key=lambda own: -own.speed)
     return {
         "best": search.best.words,
-        "mesh": shape_words(search.report.mesh) if search.report else "",
+        "mesh": shape_words(report.mesh),
         "tried": [dataclasses.asdict(own) for own in tried],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from experiments.tuning_config import FromModelConfig
+from experiments.tuning_config import LoopConfig
 from lilith.config import ConfigError, nearest
 from lilith.train.lora_config import LoraConfig
 
@@ -48,7 +48,7 @@ class DpoConfig:
 
 
 @dataclass(frozen=True)
-class PreferenceConfig(FromModelConfig):
+class PreferenceConfig(LoopConfig):
     """Everything a run on preferences depends on: stage "reward" or "dpo".
 
     ``data.length`` counts the inputs of one side of a pair, ``train.batch`` and ``train.eval_rows``

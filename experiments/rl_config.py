@@ -116,11 +116,6 @@ class RLConfig(FromModelConfig):
                 f"algorithm is {self.algorithm!r}{nearest(self.algorithm, ALGORITHMS)}; known: "
                 f"{', '.join(ALGORITHMS)}"
             )
-        if self.profile:
-            raise ConfigError(
-                f"profile is {self.profile!r}, and iterations of reinforcement learning are not "
-                "traced; leave it empty"
-            )
         if self.algorithm != "ppo" and self.rollout.copies < 2:
             raise ConfigError(
                 f"rollout.copies is {self.rollout.copies}; {self.algorithm} compares the answers "

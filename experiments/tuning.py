@@ -25,7 +25,7 @@ from experiments.stage import (
     stopped,
     versions,
 )
-from experiments.tuning_config import FromModelConfig
+from experiments.tuning_config import FromModelConfig, LoopConfig
 from experiments.workdir import claim_workdir
 from lilith.config import ConfigError, ModelConfig
 from lilith.data.chat import prompt_ids
@@ -159,7 +159,7 @@ class Tuning(abc.ABC):
 
     def __init__(
         self,
-        config: FromModelConfig,
+        config: LoopConfig,
         workdir: pathlib.Path,
         mesh: jax.sharding.Mesh,
         base: Base,
@@ -296,7 +296,7 @@ class Tuning(abc.ABC):
 
 
 def run_tuning(
-    config: FromModelConfig,
+    config: LoopConfig,
     workdir: pathlib.Path,
     lines: Sequence[str],
     make: Callable[[], Tuning],

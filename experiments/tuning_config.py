@@ -104,12 +104,10 @@ class FromModelConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    profile: str = ""  # FIRST:LAST, the steps that are traced; "": none
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("name is empty")
-        profiled_steps(self.profile)
         if not self.base.strip():
             raise ConfigError("base is empty; name the model to start from")
         if self.compute_dtype not in ("auto", "float32", "bfloat16"):
@@ -124,7 +122,18 @@ class FromModelConfig:
 
 
 @dataclass(frozen=True)
-class TuningConfig(FromModelConfig):
+class LoopConfig(FromModelConfig):
+    """What a stage adds that trains from a model by :mod:`experiments.loop`."""
+
+    profile: str = ""  # FIRST:LAST, the steps that are traced; "": none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        profiled_steps(self.profile)
+
+
+@dataclass(frozen=True)
+class TuningConfig(LoopConfig):
     """Everything an instruction-tuning run depends on."""
 
     stage: str = "sft"

@@ -22,6 +22,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from lilith.config import MeshConfig, UserError, nearest
 
 MESH_AXES = ("data", "fsdp", "context", "tensor", "expert")
+HOST_MEMORY = "pinned_host"  # the memory kind that accelerators copy from by themselves
 
 
 class ShardingError(UserError):

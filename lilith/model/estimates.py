@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lilith.config import ModelConfig
 from lilith.model.params import flatten, model_specs
+from lilith.sharding import HOST_MEMORY
 
 
 class FlopsPerToken(NamedTuple):
@@ -80,7 +81,7 @@ def tree_bytes(tree: object) -> int:
     """Bytes of an array tree in one device's memory, by each leaf's sharding if it has one."""
     total = 0
     for leaf in jax.tree.leaves(tree):
-        if leaf.sharding is not None and leaf.sharding.memory_kind == "pinned_host":
+        if leaf.sharding is not None and leaf.sharding.memory_kind == HOST_MEMORY:
             continue
         shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
         total += math.prod(shape) * leaf.dtype.itemsize

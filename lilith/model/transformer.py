@@ -26,6 +26,7 @@ from lilith.model.layers import (
 from lilith.model.params import Params
 from lilith.sharding import (
     DEFAULT_RULES,
+    HOST_MEMORY,
     ShardingRules,
     activation_spec,
     constrain,
@@ -235,7 +236,7 @@ def _remat(function: Any, policy: str) -> Any:
                 names_which_can_be_saved=[],
                 names_which_can_be_offloaded=["layer_input", "attention_out"],
                 offload_src="device",
-                offload_dst="pinned_host",
+                offload_dst=HOST_MEMORY,
             ),
         }[policy],
     )

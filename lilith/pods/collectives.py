@@ -18,7 +18,6 @@ KINDS = (
 UNKNOWN_AXES = "?"
 
 _CHANNEL = re.compile(r"channel_id=(\d+)")
-_OP_NAME = re.compile(r'op_name="([^"]*)"')
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[\d,{} ]*\})\}")
 _IOTA = re.compile(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]([^{]*)\{([^}]*)\}")
@@ -162,10 +161,9 @@ def _collective(
     # Groups that can not be read may be all devices: better shown with a "?" than left out.
     size = len(groups[0]) if groups else math.prod(mesh.values())
     whole = _whole_bytes(kind, inner, size)
-    name = _OP_NAME.search(inner.attributes)
     return Collective(
         kind, axes, size, whole, whole * ring_share(kind, size), times, asynchronous, overlapped,
-        "" if name is None else name[1],
+        inner.op_name,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ _CALLED = re.compile(
     r"\b(calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_OP_NAME = re.compile(r'op_name="([^"]*)"')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
@@ -52,6 +53,12 @@ class Instruction:
     def called(self, kind: str) -> str | None:
         """The computation named by ``kind``: calls, to_apply, body, condition."""
         return next((name for k, name in _CALLED.findall(self.attributes) if k == kind), None)
+
+    @property
+    def op_name(self) -> str:
+        """What of the traced function it comes from, named scopes in it; empty if not noted."""
+        found = _OP_NAME.search(self.attributes)
+        return found[1] if found else ""
 
     @property
     def branches(self) -> list[str]:

@@ -165,31 +165,15 @@ def _plain_number(name: str, value: Any) -> int | float | bool | str:
     return value
 
 
-class Throughput:
-    """Tokens (or anything counted) per second over a sliding window of updates.
+class WorkClock:
+    """Seconds of a clock, but for those within :meth:`paused`."""
 
-    The first update only starts the clock: its step included the compilation.
-    """
-
-    def __init__(self, window: int = 50, clock: Callable[[], float] = time.perf_counter):
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self._clock = clock
-        self._marks: deque[tuple[float, int]] = deque(maxlen=window + 1)  # seconds, tokens so far
-        self._total = 0
         self._paused_seconds = 0.0
 
-    def update(self, tokens: int) -> float | None:
-        """Count ``tokens`` as done now, and return :attr:`rate`."""
-        self._total += tokens
-        self._marks.append((self._clock() - self._paused_seconds, self._total))
-        return self.rate
-
-    @property
-    def rate(self) -> float | None:
-        """Tokens per second over the window; None before the second update."""
-        if len(self._marks) < 2:
-            return None
-        (start, tokens_before), (end, tokens) = self._marks[0], self._marks[-1]
-        return (tokens - tokens_before) / (end - start) if end > start else None
+    def __call__(self) -> float:
+        return self._clock() - self._paused_seconds
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -199,6 +183,34 @@ class Throughput:
             yield
         finally:
             self._paused_seconds += self._clock() - begin
+
+
+class Throughput:
+    """Tokens (or anything counted) per second over a sliding window of updates.
+
+    The first update only starts the clock: its step included the compilation. Time within
+    :meth:`paused` does not count.
+    """
+
+    def __init__(self, window: int = 50, clock: Callable[[], float] = time.perf_counter):
+        self._clock = WorkClock(clock)
+        self.paused = self._clock.paused
+        self._marks: deque[tuple[float, int]] = deque(maxlen=window + 1)  # seconds, tokens so far
+        self._total = 0
+
+    def update(self, tokens: int) -> float | None:
+        """Count ``tokens`` as done now, and return :attr:`rate`."""
+        self._total += tokens
+        self._marks.append((self._clock(), self._total))
+        return self.rate
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens per second over the window; None before the second update."""
+        if len(self._marks) < 2:
+            return None
+        (start, tokens_before), (end, tokens) = self._marks[0], self._marks[-1]
+        return (tokens - tokens_before) / (end - start) if end > start else None
 
 
 def model_flops_utilization(

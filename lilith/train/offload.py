@@ -9,8 +9,8 @@ import optax
 from jax.sharding import Mesh
 
 from lilith.config import ConfigError
+from lilith.sharding import HOST_MEMORY
 
-HOST_MEMORY = "pinned_host"  # the memory kind that accelerators copy from by themselves
 SMALLEST = 4096  # values: smaller arrays, such as counters, stay on the device
 
 

@@ -12,8 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lilith.config import ModelConfig
 from lilith.model.params import abstract_params, init_params
-from lilith.sharding import DEFAULT_RULES, ShardingRules, named_sharding
-from lilith.train.offload import HOST_MEMORY
+from lilith.sharding import DEFAULT_RULES, HOST_MEMORY, ShardingRules, named_sharding
 
 T = TypeVar("T")
 

@@ -53,7 +53,7 @@ def test_the_fastest_that_fits_is_found(tmp_path):
     assert best.words == ("mesh.tensor=2 model.remat=none batch=2 model.attention_block=1024")
     assert (own.best_config.mesh.tensor, own.best_config.batch) == (2, 2.0)
     assert own.report is not None
-    assert pod_search.summary(own)["tried"][0]["words"] == best.words
+    assert pod_search.summary(own, own.report)["tried"][0]["words"] == best.words
 
 
 def test_what_is_known_is_not_compiled_again(tmp_path):
@@ -89,6 +89,15 @@ def test_the_limit_ends_it(tmp_path):
     own = search(tmp_path / "search.jsonl", config)
     assert own.run().speed > 0
     assert len(own.known) == 3
+
+
+def test_a_higher_limit_goes_on(tmp_path):
+    path = tmp_path / "search.jsonl"
+    search(path, dataclasses.replace(CONFIG, search_limit=3)).run()
+    more = search(path)
+    more.run()
+    words = [tried.words for tried in more.known.values()]
+    assert len(words) == len(set(words)) > 3  # none is compiled twice
 
 
 def test_what_is_varied():

@@ -12,8 +12,9 @@ from lean_cases import CONFIG, MESH, assert_same_bits, jitted, make, mesh_of, ro
 from lilith.config import ConfigError
 from lilith.model.estimates import activation_bytes, tree_bytes
 from lilith.model.params import init_params
+from lilith.sharding import HOST_MEMORY
 from lilith.train.checkpoint import Checkpointer
-from lilith.train.offload import HOST_MEMORY, require_host_memory
+from lilith.train.offload import require_host_memory
 from lilith.train.pretrain import pretrain_loss
 from lilith.train.state import Batch, abstract_state, init_state, put_batch
 

@@ -17,14 +17,13 @@ from typing import Any
 import jax
 
 from lilith.config import UserError
+from lilith.pods.hlo import parse
 
 # Parts of the model, by the named scopes of its code; the first that is in an operation's name.
 BLOCKS = ("attention", "mlp", "embed", "final_norm", "loss", "optimizer")
 OTHER = "other"
 CONTROL = ("while", "conditional", "call")  # last as long as what they contain
 TOP = 12
-_OP_NAME = re.compile(r'op_name="([^"]*)"')
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 _WRAPPED = re.compile(r"\b(?:jit|jvp|transpose|vmap|remat|checkpoint)\(([^()]*)\)")
 
 
@@ -47,12 +46,12 @@ class Operation:
 
 def operation_names(program: str) -> dict[str, str]:
     """Where each instruction of a compiled program's text comes from, by its name."""
-    found = {}
-    for line in program.splitlines():
-        instruction, name = _INSTRUCTION.match(line), _OP_NAME.search(line)
-        if instruction and name:
-            found[instruction[1]] = name[1]
-    return found
+    return {
+        own.name: own.op_name
+        for computation in parse(program).computations.values()
+        for own in computation.instructions
+        if own.op_name
+    }
 
 
 def read_trace(folder: pathlib.Path, names: Mapping[str, str]) -> list[Operation]:
@@ -197,7 +196,8 @@ class StepProfiler:
         jax.block_until_ready(figures)
         jax.profiler.stop_trace()
         count, self._began = step - self._began + 1, 0
-        names = operation_names(program.compile().as_text() or "")
+        text = program.compile().as_text()
+        names = operation_names(text) if text else {}
         lines = [f"profile of {count} steps, in {self._folder}:"]
         lines += summary(read_trace(self._folder, names), count)
         self._show("\n".join(lines))

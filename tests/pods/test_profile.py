@@ -9,7 +9,7 @@ import pytest
 
 from experiments.tuning_config import TuningConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError, profiled_steps
-from lilith.train.profile import (
+from lilith.pods.profile import (
     Operation,
     StepProfiler,
     block_of,
