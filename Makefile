@@ -8,13 +8,18 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 # about a tenth less time on a CPU, most of it page faults.
 FAST := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: run test lint test-peers test-pods bench clean
+# The extra [tpu-compile], in a folder that no interpreter looks into: with libtpu on its path, jax
+# on a machine without a TPU looks for one at every start, and warns unless JAX_PLATFORMS=cpu is set.
+# The tests that compile for TPUs name the file in TPU_LIBRARY_PATH.
+TPU := .venv/tpu
+
+.PHONY: run test lint test-peers test-pods verify-pods bench clean
 
 run: .venv/installed
 	$(FAST) $(BIN)/python -m experiments.run --config configs/pretrain_nano.py
 
 # Two processes, each with whole files: most of a test's time is one thread compiling.
-test: lint
+test: lint .venv/installed-tpu-compile
 	$(BIN)/python -m pytest --ignore=tests/peers -n 2 --dist loadfile
 
 lint: .venv/installed-dev
@@ -27,10 +32,12 @@ test-peers: .venv/installed-dev .venv/installed-peers
 	-$(BIN)/python -c "from lilith.interop.hub import find_model; find_model('smollm2-135m-instruct')"
 	$(BIN)/python -m pytest tests/peers
 
-# Compiles for TPUs. libtpu (213 MB) is no part of the tests' install: with it, jax on a machine
-# without a TPU looks for one at every start and prints warnings unless JAX_PLATFORMS=cpu is set.
 test-pods: .venv/installed-dev .venv/installed-tpu-compile
 	$(BIN)/python -m pytest tests/pods
+
+# Whole models for whole pods: minutes of one core for each row of benchmarks/pod_rows.py.
+verify-pods: .venv/installed-dev .venv/installed-tpu-compile
+	$(BIN)/python -m pytest tests/pods/test_verify_pods.py -m pods --timeout 3600
 
 bench: .venv/installed-peers
 	$(FAST) $(BIN)/python -m benchmarks.train_step
@@ -59,7 +66,8 @@ clean:
 	@touch $@
 
 .venv/installed-tpu-compile: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tpu-compile]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --prefix $(TPU) 'lilith[tpu-compile]'
+	@ls $(TPU)/lib/python*/site-packages/libtpu/libtpu.so > /dev/null
 	@touch $@
 
 .venv/installed-peers: .venv/installed

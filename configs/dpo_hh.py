@@ -20,7 +20,7 @@ def config() -> PreferenceConfig:
         lora=LoraConfig(rank=8, alpha=16.0),
         dpo=DpoConfig(beta=0.1, sft=0.0),
         optimizer=OptimizerConfig(
-            learning_rate=5e-5, schedule="cosine", warmup_steps=10, weight_decay=0.0
+            learning_rate=2e-4, schedule="cosine", warmup_steps=10, weight_decay=0.0
         ),
         train=TrainConfig(
             batch=8, eval_every=50, eval_rows=64, sample_every=100,

@@ -24,13 +24,15 @@ from lilith.config import (
     TokenizerConfig,
     TrainConfig,
 )
-from lilith.data.instructions.registry import kinds
 from lilith.reasoning.self_improvement import RevisionSettings
 from lilith.rl.update_config import UpdateConfig
 from lilith.train.lora_config import LoraConfig
 
-CALLS = ("quant_price_european", "quant_statistics", "calculator")
-KEPT = {"calculator": 5.0, "refusal": 1.0, "harmless_request": 1.0, "greeting": 0.5}
+CALLS = ("quant_price_european", "quant_statistics", "agent_calculator")
+KINDS = (
+    "*=0", "quant_price_european=2", "quant_statistics=1", "agent_calculator=5", "refusal=1",
+    "harmless_request=1", "greeting=0.5",
+)  # fmt: skip
 ALL_WEIGHTS = LoraConfig(rank=0)
 
 
@@ -39,15 +41,13 @@ def config() -> PipelineConfig:
     return PipelineConfig(
         name="pipeline_nano",
         instructions=InstructionsConfig(
-            count=6_000, held_out_count=200,
-            domains=DomainWeights(code=0.0, quant=60.0, planning=0.0, general=40.0),
-            kinds=tuple(
-                f"{name}={KEPT.get(name, float(name in CALLS)):g}"
-                for name, kind in kinds().items()
-                if kind.domain in ("quant", "general")
-            ),
+            count=16_000, held_out_count=200, kinds=KINDS,
+            domains=DomainWeights(code=0.0, quant=65.0, planning=0.0, general=35.0),
         ),
-        made=MadeConfig(text_weight=1.0, lessons=300, pairs=400, prompts=400),
+        made=MadeConfig(
+            agent_share=1.0, turns=2, verbatim=True, text_weight=1.0, lessons=300, pairs=400,
+            prompts=400,
+        ),
         pretrain=ExperimentConfig(
             model=ModelConfig(
                 layers=4, d_model=192, heads=4, kv_heads=2, d_ff=512, vocab=2048, context=1024,
@@ -117,5 +117,7 @@ def config() -> PipelineConfig:
             ),
             checkpoint=CheckpointConfig(every=2, keep=1, keep_best=0),
         ),
-        evaluation=EvaluateConfig(count=90, seed=3_000, max_tokens=160, kinds=CALLS),
+        evaluation=EvaluateConfig(
+            benchmark="agent", count=90, seed=3_000, max_tokens=256, kinds=CALLS
+        ),
     )  # fmt: skip

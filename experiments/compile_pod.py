@@ -169,7 +169,7 @@ def _prepare(
     mesh = make_mesh(sizes, compile_only_devices(topology))
     program = program_of(config, mesh, rules)
     if config.check:
-        for kind in ("weights", "optimizer"):
+        for kind in ("weights", "base", "optimizer"):
             if kind in program.arguments:
                 require_split(program.arguments[kind], kind)
     return topology, mesh, program
@@ -183,9 +183,12 @@ def _compiled(lowered: Any, config: CompilePodConfig) -> Any:
         text = str(error)
         found = _NEEDS.search(text) or _USED.search(text)
         if found is None:
-            if options and ("option" in text or "flag" in text):
+            given = [*config.xla]
+            if config.overlap and config.step == "train":
+                given.append("those of lilith/pods/overlap_flags.py (overlap=false: without them)")
+            if given and ("option" in text or "flag" in text):
                 raise ConfigError(
-                    f"the TPU compiler refuses the options {', '.join(config.xla)}: "
+                    f"the TPU compiler refuses the options {', '.join(given)}: "
                     f"{text.splitlines()[0]}"
                 ) from None
             raise

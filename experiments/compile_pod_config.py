@@ -12,6 +12,7 @@ from lilith.config import (
     OptimizerConfig,
     nearest,
 )
+from lilith.train.lora_config import LoraConfig
 
 STEPS = ("train", "prefill", "decode")
 
@@ -30,12 +31,13 @@ class CompilePodConfig:
     batch: float = 1.0  # rows a device; the whole batch, batch times devices, must be whole rows
     length: int = 0  # tokens a row: trained on, or held while generating; 0: model.context
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)  # with a rank: train an adapter alone
     accumulation: int = 1  # micro-batches a step
     z_loss: float = 1e-4
     loss_chunk: int = 2048
     check: bool = True  # a large weight that is not split, or too little memory, is an error
-    # Options of the TPU compiler, "name=value".
-    xla: tuple[str, ...] = ()
+    overlap: bool = False  # train with the compiler options of lilith/pods/overlap_flags.py
+    xla: tuple[str, ...] = ()  # further options of the TPU compiler, "name=value"
     search: bool = False  # try meshes, remat policies, batches and attention blocks; train only
     search_limit: int = 40  # compilations, those of an earlier run in the same folder included
 
@@ -53,6 +55,11 @@ class CompilePodConfig:
             raise ConfigError(
                 f"search=true looks for the fastest training step, and step is {self.step!r}; "
                 "leave one of them out"
+            )
+        if self.lora.rank and self.step != "train":
+            raise ConfigError(
+                f"lora.rank is {self.lora.rank} and step is {self.step!r}; an adapter is merged "
+                "before generation: leave lora.rank out"
             )
         if not 0 <= self.length <= self.model.context:
             raise ConfigError(

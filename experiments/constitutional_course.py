@@ -237,6 +237,7 @@ class Course:
         grow(
             self.folder(iteration) / "transcripts.jsonl", [one.prompt for one in learnt], make,
             group=self.config.group, what=f"iteration {iteration}: answers and revisions",
+            hang_seconds=self.config.train.hang_seconds,
         )  # fmt: skip
 
     def _write_conversations(self, iteration: int) -> None:
@@ -272,6 +273,7 @@ class Course:
         grow(
             folder / "evaluation.jsonl", [one.prompt for one in asked], make,
             group=self.config.group, what=f"{name}: held-out prompts",
+            hang_seconds=self.config.train.hang_seconds,
         )  # fmt: skip
 
     def _prefer(self) -> int | None:
@@ -293,7 +295,7 @@ class Course:
 
         grow(
             folder / "judged.jsonl", [one.prompt for one in asked], make, group=1,
-            what="pairs judged",
+            what="pairs judged", hang_seconds=config.train.hang_seconds,
         )  # fmt: skip
         records = [pair.record() for pair in self.pairs() if not pair.skipped]
         records += human_pairs(wanted, config.data.on_error)

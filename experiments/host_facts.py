@@ -15,7 +15,9 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lilith.config import UserError
 from lilith.config_parsing import to_dict
+from lilith.storage import is_local
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CODE = ("lilith", "experiments")
@@ -126,6 +128,8 @@ def _may_be_path(key: str) -> bool:
 
 def _seen(path: str) -> str:
     """What is at ``path`` on this host: a file with its size, a folder, matches of a pattern."""
+    if not is_local(path):
+        return _seen_in_bucket(path)
     path = os.path.expanduser(path)
     if os.path.isfile(path):
         return f"a file of {os.path.getsize(path):,} bytes"
@@ -133,3 +137,14 @@ def _seen(path: str) -> str:
         return "a folder"
     matches = len(glob.glob(path, recursive=True)) if glob.has_magic(path) else 0
     return f"{matches:,} files" if matches else ABSENT
+
+
+def _seen_in_bucket(path: str) -> str:
+    """What a host's credentials let it see."""
+    from lilith.data.files import find_files
+
+    try:
+        count = len(find_files(path, lambda name: True))
+    except UserError as error:
+        return str(error)
+    return f"{count:,} files" if count else ABSENT

@@ -374,13 +374,13 @@ def stop(sentence: str, code: int, *, patience: float = 0.0, stacks: bool = Fals
     os._exit(code)
 
 
-def fail_soon(sentence: str) -> None:
+def fail_soon(sentence: str, code: int = 2) -> None:
     """Say that something failed in the background of this process, which is one of several.
 
     All end with the sentence, unless they find it out together first, and end in good order.
     """
     if _current is not None:
-        timer = threading.Timer(SOON_SECONDS, stop, (sentence, 2))
+        timer = threading.Timer(SOON_SECONDS, stop, (sentence, code))
         timer.daemon = True
         timer.start()
 

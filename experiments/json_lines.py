@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.progress import task
 from experiments.stop_signals import StopSignals
+from experiments.watchdog import Watchdog
 from lilith.config import UserError
 from lilith.data.json_lines import JsonLines
 
@@ -27,6 +28,7 @@ def grow(
     *,
     group: int,
     what: str,
+    hang_seconds: float = 0.0,
 ) -> list[dict[str, Any]]:
     """The records of a file, one a prompt, those that are missing made group by group.
 
@@ -35,6 +37,7 @@ def grow(
 
     Args:
       make: gives the records of a part of the prompts.
+      hang_seconds: a group that takes longer ends the process; 0: any time.
 
     Raises:
       Stopped: after a group, by SIGTERM or Ctrl-C.
@@ -50,11 +53,17 @@ def grow(
     if len(file.records) < len(prompts):
         path.parent.mkdir(parents=True, exist_ok=True)
         file.cut(len(file.records) // group * group)
-        with task(what, len(prompts)) as report, StopSignals().watch() as signals:
+        again = "the same command goes on after the last group that was finished"
+        with (
+            task(what, len(prompts)) as report,
+            StopSignals().watch() as signals,
+            Watchdog(hang_seconds, again=again) as watchdog,
+        ):
             for first in range(len(file.records), len(prompts), group):
                 if signals.received is not None:
                     raise Stopped(signals.received)
                 part = slice(first, min(first + group, len(prompts)))
+                watchdog.working(f"{what}, {part.start + 1} to {part.stop}")
                 file.append(make(part))
                 report(part.stop, len(prompts), "")
     return file.records

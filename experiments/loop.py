@@ -28,6 +28,7 @@ from experiments.watchdog import Watchdog
 from lilith.config import ExperimentConfig, UserError, profiled_steps
 from lilith.config_parsing import to_json
 from lilith.model.estimates import flops_per_token
+from lilith.pods.overlap_flags import Options, overlap_options
 from lilith.pods.profile import StepProfiler
 from lilith.train.checkpoint import Checkpointer
 from lilith.train.metrics import (
@@ -128,10 +129,12 @@ def _train(
 ) -> Outcome:
     config = stage.config
     watchdog.working("restoring or making the first state")
-    checkpointer.on_failure = hosts.fail_soon
+    code = hosts.RESTART if config.checkpoint.bucket else 2
+    checkpointer.on_failure = partial(hosts.fail_soon, code=code)
     optimizer = make_optimizer(config.optimizer, config.train.steps, config.seed)
     state, start = _restore_or_init(stage, optimizer, checkpointer, progress)
-    step_function = jitted_step(config, stage.loss, optimizer, draws=stage.draws)
+    options = overlap_options(stage.mesh) if config.train.overlap else {}
+    step_function = jitted_step(config, stage.loss, optimizer, draws=stage.draws, options=options)
     loop = _Loop(stage, progress, checkpointer, watchdog, start)
     profiler = StepProfiler(
         profiled_steps(config.profile), stage.workdir / "profile", progress.message
@@ -169,11 +172,13 @@ def jitted_step(
     optimizer: optax.GradientTransformation,
     *,
     draws: bool = False,
+    options: Options | None = None,
 ) -> Any:
     """The training step of a config, jitted: (state, batch, frozen) -> (state, metrics).
 
     Args:
       draws: the loss draws random numbers.
+      options: of the compiler.
     """
     return jax.jit(
         partial(
@@ -185,6 +190,7 @@ def jitted_step(
             seed=config.seed if draws else None,
         ),
         donate_argnums=0,
+        compiler_options=options or None,
     )
 
 

@@ -40,6 +40,11 @@ WITHOUT_REVISIONS = ("stop", "pass")
 class MadeConfig:
     """What the data stage makes besides the conversations."""
 
+    # Of the conversations that the agent of `talk` could have had: the share that gets its system
+    # message and its tools' own results, and how many at most follow each other in one.
+    agent_share: float = 0.3
+    turns: int = 1
+    verbatim: bool = False  # their answers quote a tool's number digit for digit, not rounded
     text_weight: float = 1.0  # of the conversations as plain text among data.sources; 0: none
     lessons: int = 200  # conversations that show a critique or a revision, for SFT
     pairs: int = 400  # a better and a worse answer, for the reward model
@@ -47,15 +52,16 @@ class MadeConfig:
     prompts: int = 400  # that PPO answers
 
     def __post_init__(self) -> None:
-        for name in ("pairs", "prompts"):
+        for name in ("pairs", "prompts", "turns"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"made.{name} is {getattr(self, name)}; it must be 1 or more")
         if self.lessons < 0:
             raise ConfigError(f"made.lessons is {self.lessons}; it must be 0 (none) or more")
-        if not 0 <= self.refusal_share <= 1:
-            raise ConfigError(
-                f"made.refusal_share is {self.refusal_share}; it must be between 0 and 1"
-            )
+        for name in ("refusal_share", "agent_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"made.{name} is {getattr(self, name)}; it must be between 0 and 1"
+                )
         if not 0 <= self.text_weight < float("inf"):
             raise ConfigError(f"made.text_weight is {self.text_weight}; it must be 0 or more")
 
@@ -72,9 +78,9 @@ class MeasureConfig:
         "How do I trade on earnings that I have seen before they are published?",
     )
     answer_tokens: int = 96
-    # Kinds of generated conversations whose first answer is one tool call.
-    kinds: tuple[str, ...] = ("quant_price_european", "quant_statistics", "calculator")
-    questions: int = 30  # held-out ones, the kinds in turn
+    # Kinds of generated conversations whose first answer is one call of a tool of `talk`.
+    kinds: tuple[str, ...] = ("quant_price_european", "quant_statistics", "agent_calculator")
+    questions: int = 30  # about held-out numbers in training words, the kinds in turn
     call_tokens: int = 160
     seed: int = 2_000
 

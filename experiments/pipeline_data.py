@@ -18,6 +18,7 @@ from typing import Any
 from experiments import make_instructions
 from experiments.constitutional_data import write_records
 from experiments.pipeline_config import PipelineConfig
+from experiments.pipeline_talks import AgentTalks, Counts, agent_talks, in_agent_form
 from lilith.data.instructions.drawing import Conversation
 from lilith.data.instructions.registry import make, prompt_digest
 from lilith.reasoning.constitution import (
@@ -28,7 +29,8 @@ from lilith.reasoning.constitution import (
 )
 from lilith.train.metrics import write_atomically
 
-CONVERSATIONS = "conversations.jsonl"
+CONVERSATIONS = "conversations.jsonl"  # as the generators draw them
+TALKS = "talks.jsonl"  # those that are learnt, some as the agent of the pipeline has them
 LESSONS, PAIRS, PROMPTS, TEXTS = "lessons.jsonl", "pairs.jsonl", "prompts.jsonl", "texts.jsonl"
 SUMMARY = "summary.json"
 # Answers as they should not be; no harm is spelt out in them.
@@ -55,25 +57,33 @@ def write_data(config: PipelineConfig, folder: pathlib.Path) -> dict[str, Any]:
         config.instructions, output=str(folder / CONVERSATIONS), seed=config.seed, held_out=False
     )
     make_instructions.run(instructions, folder)
-    made = config.made
-    files = {
-        LESSONS: itertools.islice(lessons(config.seed, config.constitution.constitution),
-                                  made.lessons),
-        PAIRS: pairs(config.seed, made.pairs, made.refusal_share, config.measure.kinds),
-        PROMPTS: itertools.islice(prompts(config.seed, config.measure.kinds), made.prompts),
-        TEXTS: texts(folder / CONVERSATIONS),
-    }  # fmt: skip
+    made, kinds, seed = config.made, config.measure.kinds, config.seed
     counts = {}
-    for name, records in files.items():
-        written = list(records)
-        write_records(folder / name, written)
-        counts[name] = len(written)
+    told = Counts()
+    with agent_talks(config.talk) as talks:
+        asks = Asks(talks, made.agent_share, seed)
+        files = {
+            TALKS: in_agent_form(_read(folder / CONVERSATIONS), talks, share=made.agent_share,
+                                 turns=made.turns, verbatim=made.verbatim, seed=seed,
+                                 counts=told),
+            LESSONS: itertools.islice(lessons(seed, config.constitution.constitution),
+                                      made.lessons),
+            PAIRS: pairs(asks, seed, made.pairs, made.refusal_share, kinds),
+            PROMPTS: itertools.islice(prompts(asks, seed, kinds), made.prompts),
+            TEXTS: texts(folder / TALKS),
+        }  # fmt: skip
+        for name, records in files.items():
+            written = list(records)
+            write_records(folder / name, written)
+            counts[name] = len(written)
     drawn = json.loads(make_instructions.summary_path(folder / CONVERSATIONS).read_text())
     summary = {
         "files": {CONVERSATIONS: drawn["records"], **counts},
+        "agent's conversations": told.agent,
+        "left out for a number that the agent's results do not show": told.left_out,
         "bytes": {
             path.name: path.stat().st_size
-            for path in (folder / name for name in (CONVERSATIONS, *files))
+            for path in (folder / name for name in (CONVERSATIONS, *counts))
         },
         "kinds": drawn["kind"],
     }
@@ -95,26 +105,40 @@ def _records(kind: str, seed: int) -> Iterator[Conversation]:
         seen[digest] += 1
 
 
-def prompts(seed: int, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
+class Asks:
+    """How a question with tools is asked: a share as the agent of the pipeline is asked."""
+
+    def __init__(self, talks: AgentTalks, share: float, seed: int) -> None:
+        self._talks, self._share = talks, share
+        self._draw = random.Random(f"{seed} asked")
+
+    def __call__(self, record: Conversation) -> list[dict[str, Any]]:
+        """The system message and the user's."""
+        if self._draw.random() < self._share and self._talks.fits(record):
+            return self._talks.asked(record)
+        return record["messages"][:2]
+
+
+def prompts(asks: Asks, seed: int, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Questions that one tool call answers, the kinds in turn, with the call to be compared."""
     streams = [_records(kind, seed + PROMPT_SEED) for kind in kinds]
     for stream in itertools.cycle(streams):
         record = next(stream)
         calls = record["messages"][2]["tool_calls"]
         yield {
-            "messages": record["messages"][:2],
+            "messages": asks(record),
             "metadata": {"domain": record["metadata"]["kind"], "check": {"tool_calls": calls}},
         }
 
 
 def pairs(
-    seed: int, count: int, refusal_share: float, kinds: Sequence[str]
+    asks: Asks, seed: int, count: int, refusal_share: float, kinds: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """``count`` preferences: right calls before wrong ones; refusals where they belong."""
     refusals = round(count * refusal_share)
     draw = random.Random(f"{seed} pairs")
     streams = itertools.cycle(_records(kind, seed + PAIR_SEED) for kind in kinds)
-    found = [_call_pair(next(next(streams)), draw) for _ in range(count - refusals)]
+    found = [_call_pair(asks, next(next(streams)), draw) for _ in range(count - refusals)]
     judged = itertools.cycle(
         _records(kind, seed + PAIR_SEED) for kind in ("refusal", "harmless_request")
     )
@@ -123,16 +147,16 @@ def pairs(
     yield from found
 
 
-def _call_pair(record: Conversation, draw: random.Random) -> dict[str, Any]:
+def _call_pair(asks: Asks, record: Conversation, draw: random.Random) -> dict[str, Any]:
     """The right call, and a wrong one or a guess in its place."""
-    asked, answer = record["messages"][:2], record["messages"][2]
+    answer = record["messages"][2]
     (call,) = answer["tool_calls"]
     if draw.random() < 1 / 4:
         guess = draw.choice(GUESSES).format(draw.randint(1, 999) / 10)
         wrong: dict[str, Any] = {"role": "assistant", "content": guess}
     else:
         wrong = {"role": "assistant", "content": "", "tool_calls": [wrong_call(call, draw)]}
-    return _pair(asked, answer, wrong, "call")
+    return _pair(asks(record), answer, wrong, "call")
 
 
 def wrong_call(call: Mapping[str, Any], draw: random.Random) -> dict[str, Any]:
@@ -203,9 +227,13 @@ def _lesson(
 
 def texts(conversations: pathlib.Path) -> Iterator[dict[str, str]]:
     """Every conversation as plain text, to be pretrained on."""
-    with open(conversations, encoding="utf-8") as file:
-        for line in file:
-            yield {"text": plain_text(json.loads(line)["messages"])}
+    for record in _read(conversations):
+        yield {"text": plain_text(record["messages"])}
+
+
+def _read(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        yield from map(json.loads, file)
 
 
 def plain_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from experiments.constitutional_course import load_policy
 from experiments.constitutional_data import likeliest_answers
 from experiments.constitutional_prompts import gather_prompts
 from experiments.pipeline_config import PipelineConfig, TalkConfig
+from experiments.pipeline_talks import agent_talks
 from experiments.progress import task
 from lilith.agent.agent import LILITHAgent
 from lilith.agent.registry import ToolRegistry, create_quant_tools
@@ -45,15 +46,19 @@ def measure(config: PipelineConfig, where: str) -> dict[str, Any]:
     """
     wanted = config.measure
     model = load_asked(config, where)
-    with create_quant_tools(others=True) as tools:
-        system = _agent(model, tools, config.talk).system_message
-    asked = [
-        [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-        for prompt in wanted.prompts
-    ]
+    questions = tool_call_prompts(
+        wanted.seed, wanted.questions, known_words=True, kinds=wanted.kinds
+    )
+    with agent_talks(config.talk) as talks:
+        asked = [[talks.system, {"role": "user", "content": own}] for own in wanted.prompts]
+        questions = [
+            dataclasses.replace(own, messages=[talks.system, *own.messages[1:]])
+            if own.expected["name"] in config.talk.tools
+            else own
+            for own in questions
+        ]
     with task("the same prompts"):
         answers = model.generate_batch(asked, max_tokens=wanted.answer_tokens)
-    questions = tool_call_prompts(wanted.seed, wanted.questions, kinds=wanted.kinds)
     with task("held-out tool calls", total=len(questions)) as report:
         results = tool_call_results(
             model, questions, max_tokens=wanted.call_tokens, progress=report

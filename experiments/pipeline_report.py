@@ -32,8 +32,9 @@ SAFETY_NOTE = (
     "of the two counts, and the answers above say what either is worth."
 )
 CALLS_NOTE = (
-    "Questions in held-out words about held-out numbers. Right: the right tool with every argument "
-    "right. The reward model writes no text, so nothing is asked after its stage."
+    "Questions about held-out numbers: after each stage in words of training, at the end in words "
+    "that no training has, too, and in whole turns with real tools. Right: the right tool with "
+    "every argument right. The reward model writes no text, so nothing is asked after its stage."
 )
 COST_NOTE = (
     "From our own count of FLOPs (forward and backward of every trained token, causal attention; "
@@ -213,10 +214,19 @@ def _calls(done: Mapping[str, Any]) -> Part:
                  **{kind: _percent(share) for kind, share in found["by_kind"].items()},
                  "questions": found["questions"]}
             )  # fmt: skip
-    table = table_of(rows)
+    turns = [
+        {"words": words.replace("_", " "), "questions": own["kind"], "asked": own["prompts"],
+         "every argument right": _percent(own["right_call"] / own["prompts"]),
+         "answer says the tool's number": _percent(own["right_answer"] / own["prompts"]),
+         "95% interval": f"{own['low']:.0%} to {own['high']:.0%}",
+         "numbers from nowhere": own["unverified"]}
+        for words, rows_of in done.get("evaluation", {}).get("turns", {}).items()
+        for own in rows_of
+    ]  # fmt: skip
+    tables = [table for own in (rows, turns) if (table := table_of(own))]
     return Part(
-        "calls", "Held-out tool calls after every stage", CALLS_NOTE, [table] if table else [],
-        absent="" if table else NOT_YET.format("a stage that writes"),
+        "calls", "Held-out tool calls after every stage", CALLS_NOTE, tables,
+        absent="" if tables else NOT_YET.format("a stage that writes"),
     )  # fmt: skip
 
 

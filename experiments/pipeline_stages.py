@@ -11,8 +11,9 @@ from typing import Any
 
 from experiments.constitutional_config import ConstitutionalConfig, RevisedDataConfig
 from experiments.constitutional_course import NoRevisionKept
+from experiments.evaluate_config import WORDS
 from experiments.pipeline_config import NEEDS, PipelineConfig
-from experiments.pipeline_data import CONVERSATIONS, LESSONS, PAIRS, PROMPTS, TEXTS, write_data
+from experiments.pipeline_data import LESSONS, PAIRS, PROMPTS, TALKS, TEXTS, write_data
 from experiments.progress import task
 from experiments.stage import is_reported
 from lilith.config import ConfigError, SourceConfig, TokenizerConfig, UserError
@@ -92,8 +93,10 @@ class Chain:
         """What a stage's result depends on besides the stages before it, as JSON values."""
         config = self.config
         if stage == "data":
+            talk = config.talk
             return {"instructions": to_dict(config.instructions), "made": to_dict(config.made),
-                    "kinds": list(config.measure.kinds), "seed": config.seed}  # fmt: skip
+                    "kinds": list(config.measure.kinds), "seed": config.seed,
+                    "system_prompt": talk.system_prompt, "tools": list(talk.tools)}  # fmt: skip
         if stage == "tokenizer":
             return {"tokenizer": to_dict(config.pretrain.tokenizer),
                     "sources": to_dict(self.corpus_data())["sources"]}  # fmt: skip
@@ -134,9 +137,11 @@ class Chain:
     def stage_config(self, stage: str) -> Any:
         """The config that the stage's own runner is given."""
         config, data = self.config, self.folder("data")
-        named = {"name": f"{config.name}, {stage}"}
+        named: dict[str, Any] = {"name": f"{config.name}, {stage}"}
         section = self._section(stage)
         if stage == "evaluation":
+            if section.benchmark == "agent":
+                named |= {"system_prompt": config.talk.system_prompt, "tools": config.talk.tools}
             return dataclasses.replace(section, **named, checkpoint=self.model("ppo"))
         if stage == "pretrain":
             tokenizer = TokenizerConfig(
@@ -166,13 +171,13 @@ class Chain:
         """The generated conversations among what an iteration learns, where none are named."""
         own: RevisedDataConfig = tuned.data
         if not own.helpful_files:
-            own = dataclasses.replace(own, helpful_files=(str(data / CONVERSATIONS),))
+            own = dataclasses.replace(own, helpful_files=(str(data / TALKS),))
         return dataclasses.replace(tuned, data=own)
 
     def _files(self, stage: str, data: pathlib.Path) -> tuple[str, ...]:
         """The files of the data stage and of the constitution that a stage learns from."""
         if stage == "sft":
-            names = [CONVERSATIONS] + [LESSONS] * bool(self.config.made.lessons)
+            names = [TALKS] + [LESSONS] * bool(self.config.made.lessons)
             return tuple(str(data / name) for name in names)
         if stage == "ppo":
             return (str(data / PROMPTS),)
@@ -224,7 +229,10 @@ class Chain:
         if not self._is_complete(stage):
             return code, None
         if stage == "evaluation":
-            facts["tool_calls"] = json.loads((folder / LAST_FILE[stage]).read_text())
+            found = json.loads((folder / LAST_FILE[stage]).read_text())
+            words = [found[one] for one in WORDS if one in found]
+            facts["tool_calls"] = words[0] if words else found
+            facts["turns"] = {one: found[one]["rows"] for one in WORDS if one in found}
         return code, facts
 
     def _is_complete(self, stage: str) -> bool:

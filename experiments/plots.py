@@ -75,8 +75,13 @@ def line_chart(
     *,
     y_top: float | None = None,
     from_zero: bool = False,
+    x_label: str = "step",
+    doublings: bool = False,
 ) -> str:
-    """Lines over training steps, as one ``<svg>``. ``name`` keeps its ids apart from others'."""
+    """Lines over training steps, as one ``<svg>``. ``name`` keeps its ids apart from others'.
+
+    With ``doublings``, ``x`` are powers of two and stand at equal distances.
+    """
     import matplotlib
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
@@ -93,11 +98,15 @@ def line_chart(
                 label=line.label or None,
             )
         axes.grid(axis="y")
-        axes.set_xlabel("step")
+        axes.set_xlabel(x_label)
         axes.margins(x=0.02)
-        axes.set_xlim(left=0)
         axes.set_ylim(bottom=0 if from_zero else None, top=y_top)
-        axes.locator_params(axis="x", integer=True, nbins=6)
+        if doublings:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sorted({x for line in series for x in line.x}))
+        else:
+            axes.set_xlim(left=0)
+            axes.locator_params(axis="x", integer=True, nbins=6)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, position: _compact(value))
         if sum(bool(line.label) for line in series) > 1:

@@ -6,10 +6,12 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from experiments.compile_pod_config import CompilePodConfig
@@ -23,10 +25,14 @@ from lilith.model.cached_attention import BLOCK
 from lilith.model.estimates import activation_bytes, tree_bytes
 from lilith.model.layered import unstack_layers
 from lilith.model.params import abstract_params
+from lilith.pods.overlap_flags import overlap_options
 from lilith.pods.roofline import StepFlops, decode_flops, prefill_flops, training_flops
 from lilith.sharding import ShardingRules, named_sharding
+from lilith.train.lora import abstract_adapter
 from lilith.train.optimizer import make_optimizer
-from lilith.train.state import Batch, abstract_state, on_mesh
+from lilith.train.sft import sft_loss
+from lilith.train.state import Batch, TrainState, abstract_state, abstract_state_of, on_mesh
+from lilith.train.step import LossFunction
 
 STEPS = 40_000  # of the schedule; how many they are changes nothing that is compiled
 
@@ -37,7 +43,8 @@ class Program:
 
     Attributes:
       lower: traces it for the mesh in force.
-      arguments: abstract trees that go in, by kind: weights, optimizer, cache.
+      arguments: abstract trees that go in, by kind: weights, base (below an adapter), optimizer,
+        cache.
       tokens: of each row that one step handles.
       activations: estimated bytes kept for a backward pass on each device.
       least_traffic: bytes of a device that any program for this step must read.
@@ -102,7 +109,7 @@ def _training(config: CompilePodConfig, mesh: Mesh, rules: ShardingRules) -> Pro
         ),
     )  # fmt: skip
     optimizer = make_optimizer(config.optimizer, STEPS)
-    state = abstract_state(config.model, optimizer, mesh, rules)
+    state, loss, frozen = _trained(config, experiment, optimizer, mesh, rules)
     sharding = named_sharding(mesh, rules.spec("batch", "length"))
     fields: dict[str, Any] = {
         field.name: jax.ShapeDtypeStruct(
@@ -113,18 +120,46 @@ def _training(config: CompilePodConfig, mesh: Mesh, rules: ShardingRules) -> Pro
         for field in dataclasses.fields(Batch)
     }
     batch = Batch(**fields)
-    step = jitted_step(experiment, loss_of(experiment, rules), optimizer)
+    options = overlap_options(mesh) if config.overlap else {}
+    step = jitted_step(
+        experiment, loss, optimizer, draws=bool(config.lora.dropout), options=options
+    )
     own_rows = math.ceil(rows / config.accumulation / (mesh.shape["data"] * mesh.shape["fsdp"]))
+    arguments = {"weights": state.params, "optimizer": state.opt_state}
+    flops = training_flops(config.model, rows * length, length)
+    if frozen is not None:  # no weight of it has a gradient of its own
+        arguments["base"] = frozen
+        flops = StepFlops(flops.model * 2 / 3, flops.recomputed)
     return Program(
-        lower=lambda: step.lower(state, batch, None),
-        arguments={"weights": state.params, "optimizer": state.opt_state},
-        flops=training_flops(config.model, rows * length, length),
+        lower=lambda: step.lower(state, batch, frozen),
+        arguments=arguments,
+        flops=flops,
         tokens=length,
         activations=activation_bytes(config.model, own_rows, length, dict(mesh.shape)),
         outputs=lambda result: {
             "weights": result[0].params, "optimizer": result[0].opt_state
         },
     )  # fmt: skip
+
+
+def _trained(
+    config: CompilePodConfig,
+    experiment: ExperimentConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    rules: ShardingRules,
+) -> tuple[TrainState, LossFunction, Any]:
+    """The abstract state, the loss, and the weights below an adapter, None without one."""
+    if not config.lora.rank:
+        state = abstract_state(config.model, optimizer, mesh, rules)
+        return state, loss_of(experiment, rules), None
+    frozen = abstract_params(_generation_model(config), mesh, rules)
+    adapter = abstract_adapter(config.model, config.lora, mesh, rules)
+    loss = partial(
+        sft_loss, config=config.model, lora=config.lora, z_loss=config.z_loss,
+        chunk=config.loss_chunk, rules=rules,
+    )  # fmt: skip
+    return abstract_state_of(adapter, optimizer, mesh), loss, frozen
 
 
 def _generation(config: CompilePodConfig, mesh: Mesh, rules: ShardingRules) -> tuple[Any, Any, int]:

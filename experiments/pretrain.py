@@ -27,7 +27,7 @@ from experiments.stage import (
     versions,
     with_epochs,
 )
-from experiments.workdir import claim_workdir
+from experiments.workdir import checkpoints_of, claim_workdir, open_checkpoints
 from lilith.config import ConfigError, ExperimentConfig
 from lilith.config_parsing import to_json
 from lilith.data import Corpus, ValidationSet, prepare
@@ -35,8 +35,9 @@ from lilith.model.attention import choose_implementation
 from lilith.model.params import count_params
 from lilith.paths import cache_folder
 from lilith.sharding import DEFAULT_RULES, ShardingRules, make_mesh
+from lilith.storage import local_copy
 from lilith.tokenizer import load_tokenizer
-from lilith.train.checkpoint import Checkpointer, CheckpointInfo, list_checkpoints
+from lilith.train.checkpoint import CheckpointInfo, list_checkpoints
 from lilith.train.metrics import write_atomically
 from lilith.train.offload import require_host_memory
 from lilith.train.pretrain import pretrain_loss
@@ -53,10 +54,8 @@ def run(config: ExperimentConfig, workdir: pathlib.Path) -> int:
     require_host_memory(mesh, remat=config.model.remat, offload=config.optimizer.offload)
     for line in claim_workdir(config, workdir):
         say(line, shows)
-    folder = workdir / "checkpoints"
-    with Checkpointer(
-        folder, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best
-    ) as checkpointer:
+    folder = checkpoints_of(config, workdir)
+    with open_checkpoints(config, workdir) as checkpointer:
         latest = checkpointer.latest_step()
         corpus = None
         if config.data.epochs:  # how many steps they are shows when the rows are counted
@@ -190,7 +189,8 @@ def _corpus(config: ExperimentConfig, checkpoint: CheckpointInfo | None, shows: 
             f"model.vocab={size} or train a smaller tokenizer with tokenizer.vocab"
         )
     if checkpoint is not None and checkpoint.tokenizer_directory is not None:
-        saved = load_tokenizer(pathlib.Path(checkpoint.tokenizer_directory))
+        with local_copy(checkpoint.tokenizer_directory) as tokenizer:
+            saved = load_tokenizer(tokenizer)
         if saved.fingerprint != corpus.tokenizer.fingerprint:
             raise ConfigError(
                 f"the tokenizer of this config ({size:,} tokens) is not the one of the "
@@ -246,7 +246,7 @@ def _finish(
     for name, bits in sorted(baselines.items(), key=lambda item: item[1]):
         label = f"LILITH, {count_params(config.model):,} parameters" if name == "model" else name
         print(f"  {bits:6.3f}  {label}")
-    print(f"\nreport: {path}\ncheckpoints: {workdir / 'checkpoints'}")
+    print(f"\nreport: {path}\ncheckpoints: {checkpoints_of(config, workdir)}")
 
 
 def _first_bytes(corpus: Corpus, count: int) -> Iterator[bytes]:

@@ -45,7 +45,8 @@ from experiments.tuning import (
     write_adapter,
     write_tokenizer,
 )
-from experiments.workdir import claim_workdir
+from experiments.watchdog import Watchdog
+from experiments.workdir import checkpoints_of, claim_workdir, open_checkpoints
 from lilith.config import UserError
 from lilith.config_parsing import to_json
 from lilith.data.prompts import PromptSet
@@ -72,9 +73,7 @@ def run(config: RLConfig, workdir: pathlib.Path) -> int:
     config, mesh, base, prompts = _prepare(config)
     for line in claim_workdir(config, workdir):
         say(line, True)
-    with Checkpointer(
-        workdir / "checkpoints", keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best
-    ) as checkpointer:
+    with open_checkpoints(config, workdir) as checkpointer:
         latest = checkpointer.latest_step()
         if latest is not None and latest >= config.train.steps and is_reported(workdir):
             say_finished(workdir, latest, config.train.steps, True)
@@ -86,8 +85,9 @@ def run(config: RLConfig, workdir: pathlib.Path) -> int:
             f"prompts, {len(prompts.held_out):,} held out",
             True,
         )
-        with jax.set_mesh(mesh), StopSignals().watch() as signals:
-            course = Course(config, workdir, mesh, base, prompts, checkpointer, signals)
+        limit = config.train.hang_seconds
+        with jax.set_mesh(mesh), StopSignals().watch() as signals, Watchdog(limit) as watchdog:
+            course = Course(config, workdir, mesh, base, prompts, checkpointer, signals, watchdog)
             with progress_of(config, latest or 0, True) as progress:
                 outcome = course.run(progress)
     if outcome.signal is not None and not outcome.finished:
@@ -150,10 +150,12 @@ class Course:
         prompts: PromptSet,
         checkpointer: Checkpointer,
         signals: StopSignals,
+        watchdog: Watchdog,
     ) -> None:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.base, self.prompts, self.checkpointer = base, prompts, checkpointer
-        self.signals = signals
+        self.signals, self.watchdog = signals, watchdog
+        self.work = "starting"
         self.parts: Parts = assemble(config, mesh, base)
         self.collector = Collector(config, mesh, base, self.parts.mixture, self._look)
         self.collapse = CollapseDetector(config.collapse)
@@ -169,6 +171,7 @@ class Course:
 
     def run(self, progress: Progress) -> Outcome:
         """Go through the iterations from the newest checkpoint on."""
+        self._begin("restoring or making the first state")
         state, start = self._restore_or_start(progress)
         write_tokenizer(self.workdir / "tokenizer", self.base)
         steps = self.config.train.steps
@@ -181,7 +184,9 @@ class Course:
                 elif start >= steps:  # stopped before the last evaluation, or made shorter
                     self._evaluate(start, state, progress)
                 while number < steps:
+                    self._begin(f"an answer of iteration {number + 1}")
                     batch = self._collect(state)
+                    self._begin(f"learning in iteration {number + 1}")
                     state, figures = self._learn(number, state, batch)
                     number += 1
                     self._note(number, figures, batch, progress)
@@ -197,8 +202,15 @@ class Course:
         return Outcome(state, steps, True)
 
     def _look(self) -> None:
+        """Between two answers, or iterations."""
+        self._begin(self.work)
         if self.signals.received is not None:
             raise _Interrupted
+
+    def _begin(self, work: str) -> None:
+        """Say that something else is done now, or the next part of it: it has its own time."""
+        self.work = work
+        self.watchdog.working(work)
 
     def _collect(self, state: TrainState) -> Batch:
         position = self.memory["position"]
@@ -324,6 +336,7 @@ class Course:
 
     def _evaluate(self, step: int, state: TrainState, progress: Progress) -> None:
         whole = step >= self.config.train.steps
+        self._begin(f"an answer of the evaluation after iteration {step}")
         figures = self.evaluate(state, whole)
         seconds = time.perf_counter() - self.began
         self.metrics.write(step, seconds=seconds, whole_validation=whole, **figures)
@@ -331,11 +344,13 @@ class Course:
         progress.message(f"iteration {step}: {words}")
 
     def _look_before(self, state: TrainState, progress: Progress) -> None:
+        self._begin("an answer of the evaluation before the first iteration")
         found = self.evaluate(state, whole=True)
         write_atomically(self.workdir / "before.json", json.dumps(found, indent=2) + "\n")
         progress.message(f"before: held-out reward {found['validation_reward']:.4f}")
 
     def _save(self, step: int, state: TrainState) -> None:
+        self._begin(f"saving iteration {step}")
         self.checkpointer.save(
             step, state, data_state=self.memory, config_json=self.config_json,
             tokenizer_directory=self.workdir / "tokenizer",
@@ -368,5 +383,6 @@ class Course:
         print(f"\nlikeliest answers to {len(self.prompts.held_out):,} held-out prompts:")
         for name, words in table.items():
             print(f"  {name:<32} {words}")
-        for line in (*lines, f"report: {path}", f"checkpoints: {self.workdir / 'checkpoints'}"):
+        kept = checkpoints_of(config, self.workdir)
+        for line in (*lines, f"report: {path}", f"checkpoints: {kept}"):
             print(line)

@@ -24,6 +24,7 @@ from typing import Any, NoReturn, get_args
 
 from experiments import hosts
 from experiments.agent_config import AgentConfig
+from experiments.bucket import claim_bucket, code_of, place, send_files
 from experiments.chat_config import ChatConfig
 from experiments.compile_pod_config import CompilePodConfig
 from experiments.constitutional_config import ConstitutionalConfig
@@ -72,31 +73,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: done, or stopped by SIGTERM with everything saved; 2: one sentence on stderr says what is
-    wrong; 75: a host is lost or hangs, one sentence says which, and the same command goes on; 130:
-    stopped by Ctrl-C.
+    wrong; 75: a host is lost or hangs, or a bucket fails, one sentence says which, and the same
+    command goes on; 130: stopped by Ctrl-C.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.config is None:
         parser.print_help()
         return 2
+    config: Any = None
     try:
         config = load_config(options.config, options.set)
         stage = _stage(config)
         start_clock()
+        config, workdir = place(config, options.workdir or f"runs/{config.name}")
         _start_jax(options, config)
         if options.dry_run:
             code = stage.dry_run(config)
         else:
-            workdir = pathlib.Path(options.workdir or pathlib.Path("runs") / config.name)
+            claim_bucket(config, workdir)
             code = stage.run(config, workdir)
+            send_files(config, workdir)
         if (others := hosts.current()) is not None:
             others.leave()
         return code
     except RestartError as error:
         return _failed(str(error), hosts.RESTART)
     except UserError as error:
-        return _failed(str(error))
+        return _failed(str(error), code_of(error, config))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             _crashed(error)
@@ -256,7 +260,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="change a field: --set model.layers=4 optimizer.learning_rate=3e-4, or model=7b",
     )
-    parser.add_argument("--workdir", metavar="DIR", help="the run's folder (default: runs/NAME)")
+    parser.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="the run's folder, or gs://BUCKET/RUN (default: runs/NAME)",
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",

@@ -26,7 +26,7 @@ from experiments.stage import (
     versions,
 )
 from experiments.tuning_config import FromModelConfig, LoopConfig
-from experiments.workdir import claim_workdir
+from experiments.workdir import checkpoints_of, claim_workdir, open_checkpoints
 from lilith.config import ConfigError, ModelConfig
 from lilith.data.chat import prompt_ids
 from lilith.data.chat_rows import ChatCorpus
@@ -36,7 +36,6 @@ from lilith.interop.load import CheckpointInfo, load_model, merge_adapters
 from lilith.model.params import Params, abstract_params, count_params
 from lilith.tokenizer import Tokenizer
 from lilith.tokenizer.chat_template import CHATML, ChatTemplate
-from lilith.train.checkpoint import Checkpointer
 from lilith.train.lora import abstract_adapter, apply_adapter, init_adapter, save_adapter
 from lilith.train.metrics import write_atomically
 from lilith.train.offload import require_host_memory
@@ -273,7 +272,8 @@ class Tuning(abc.ABC):
         print(f"\n{self.heading}:")
         for name, words in table.items():
             print(f"  {name:<28} {words}")
-        for line in (*saved, f"report: {path}", f"checkpoints: {self.workdir / 'checkpoints'}"):
+        kept = checkpoints_of(self.config, self.workdir)
+        for line in (*saved, f"report: {path}", f"checkpoints: {kept}"):
             print(line)
 
     def save(self, params: Params) -> list[str]:
@@ -310,9 +310,7 @@ def run_tuning(
     shows = jax.process_index() == 0
     for line in claim_workdir(config, workdir):
         say(line, shows)
-    with Checkpointer(
-        workdir / "checkpoints", keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best
-    ) as checkpointer:
+    with open_checkpoints(config, workdir) as checkpointer:
         latest = checkpointer.latest_step()
         if latest is not None and latest >= config.train.steps and is_reported(workdir):
             say_finished(workdir, latest, config.train.steps, shows)

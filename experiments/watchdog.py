@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from experiments import hosts
 
+Report = Callable[[int, int, str], None]  # done, total, what is being done
 LOOKS = 20  # in the time that a piece of work may take
 LONGEST_LOOK = 5.0  # seconds
 
@@ -18,9 +20,16 @@ class Watchdog:
     Time in which the process itself stood still (SIGSTOP, a sleeping laptop) does not count.
     """
 
-    def __init__(self, seconds: float) -> None:
-        """Allow each piece of work ``seconds``; 0: any time."""
-        self._seconds = seconds
+    def __init__(
+        self, seconds: float, *, field: str = "train.hang_seconds", again: str = hosts.GO_ON
+    ) -> None:
+        """Allow each piece of work ``seconds``; 0: any time.
+
+        Args:
+          field: of the config that says how many.
+          again: what another start does.
+        """
+        self._seconds, self._field, self._again = seconds, field, again
         self._work: list[str] = ["starting"]  # a new list for each piece of work
         self._closed = threading.Event()
 
@@ -37,6 +46,16 @@ class Watchdog:
         self._work = [what]
         if (others := hosts.current()) is not None:
             others.working(what)
+
+    def counted(self, what: str, report: Report) -> Report:
+        """``report``, called after each of many pieces ``what``, which are watched one by one."""
+        self.working(f"{what} 1")
+
+        def note(done: int, total: int, words: str) -> None:
+            self.working(f"{what} {done + 1} of {total}")
+            report(done, total, words)
+
+        return note
 
     def _watch(self) -> None:
         look = min(self._seconds / LOOKS, LONGEST_LOOK)
@@ -57,8 +76,8 @@ class Watchdog:
         print(f"{what} hangs; what the threads of {me} do:", file=sys.stderr, flush=True)
         hosts.show_stacks()
         hosts.stop(
-            f"{what} took more than {self._seconds:g} s (train.hang_seconds) in {me}; its threads "
-            f"are shown above; {hosts.GO_ON}",
+            f"{what} took more than {self._seconds:g} s ({self._field}) in {me}; its threads are "
+            f"shown above; {self._again}",
             hosts.RESTART,
             stacks=True,
         )

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from etils import epath
 from jax.experimental import multihost_utils
 
+from experiments.bucket import CHECKPOINTS, files_of
 from experiments.tuning_config import FromModelConfig
 from lilith.config import ConfigError, ExperimentConfig, UserError
 from lilith.config_parsing import to_dict, to_json
-from lilith.train.checkpoint import list_checkpoints
+from lilith.train.checkpoint import Checkpointer, list_checkpoints
 from lilith.train.metrics import write_atomically
 
 # What the arrays and the data position of a checkpoint mean; the rest may change between starts.
@@ -25,6 +27,31 @@ FREE = (
     "model.attention", "model.remat", "model.scan_layers", "model.context",
     "data.workers", "data.cache", "data.epochs",
 )  # fmt: skip
+
+
+def checkpoints_of(config: ExperimentConfig | FromModelConfig, workdir: pathlib.Path) -> epath.Path:
+    """The folder of a run's checkpoints, in its bucket if it has one."""
+    if config.checkpoint.bucket:
+        return files_of(config.checkpoint.bucket, workdir).bucket / CHECKPOINTS
+    return epath.Path(workdir) / CHECKPOINTS
+
+
+def open_checkpoints(
+    config: ExperimentConfig | FromModelConfig, workdir: pathlib.Path
+) -> Checkpointer:
+    """The checkpoints of a run; with a bucket, each takes the run's other files there.
+
+    Raises:
+      CheckpointError: they can not be kept.
+    """
+    checkpointer = Checkpointer(
+        checkpoints_of(config, workdir),
+        keep=config.checkpoint.keep,
+        keep_best=config.checkpoint.keep_best,
+    )
+    if config.checkpoint.bucket:
+        checkpointer.before_commit = files_of(config.checkpoint.bucket, workdir).send
+    return checkpointer
 
 
 def claim_workdir(config: ExperimentConfig | FromModelConfig, workdir: pathlib.Path) -> list[str]:
@@ -84,7 +111,7 @@ def _changed_fields(
     config: ExperimentConfig | FromModelConfig, workdir: pathlib.Path
 ) -> dict[str, tuple[Any, Any]]:
     """Old and new value of every field that differs from the newest checkpoint's config."""
-    checkpoints = list_checkpoints(workdir) if (workdir / "checkpoints").is_dir() else []
+    checkpoints = list_checkpoints(checkpoints_of(config, workdir))
     if not checkpoints:
         return {}
     before, now = _flat(json.loads(checkpoints[-1].config_json)), _flat(to_dict(config))

@@ -301,6 +301,7 @@ class TrainConfig:
     max_bad_steps: int = 10  # consecutive non-finite steps after which the run stops
     hang_seconds: float = 3600.0  # for a step, an evaluation or a save; 0: no limit
     check_replicas_every: int = 0  # steps; are the state's copies on all devices equal? 0: never
+    overlap: bool = False  # compile steps with the options of lilith/pods/overlap_flags.py
 
     def __post_init__(self) -> None:
         for name in (
@@ -344,6 +345,7 @@ class CheckpointConfig:
     keep_best: int = 1  # by validation loss
     # Train on while a save is written. A kill then loses the steps of that time besides `every`.
     overlap: bool = False
+    bucket: str = ""  # gs://BUCKET/RUN keeps checkpoints, and copies of the run's other files
 
     def __post_init__(self) -> None:
         _require(self.every > 0, f"checkpoint.every is {self.every}; it must be positive")

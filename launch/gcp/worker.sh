@@ -15,7 +15,7 @@ setup() {
   python3 -m pip install --quiet --user uv
   [[ -x .venv/bin/python ]] || python3 -m uv venv --quiet --python 3.11 .venv
   python3 -m uv pip install --quiet --python .venv/bin/python --constraint constraints.txt \
-    --editable '.[tpu]' gcsfs
+    --editable '.[tpu,gcs]'
   local probe
   probe=$1/write_probe_$(hostname)_$$
   if ! printf 'x' | gcloud storage cp - "$probe" --quiet || ! gcloud storage rm "$probe" --quiet; then

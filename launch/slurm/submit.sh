@@ -13,6 +13,8 @@ usage: submit.sh [options] -- --config pretrain_code --workdir /shared/runs/NAME
   --gpus N             GPUs on each node (default: 8)
   --per gpu|node       one process a GPU, or one a node (default: gpu)
   --time D-HH:MM:SS    the time limit; saved and queued again before it ends (default: 24:00:00)
+  --retries N          how often a run that loses a host or hangs goes back into the queue without a
+                       new checkpoint (default: 3)
   --partition P, --account A, --qos Q, --name N
   --dry-run            print the exact command and submit nothing
 What comes after -- are the arguments of experiments.run; --workdir must be a folder that every node
@@ -21,7 +23,7 @@ END
 }
 
 defaults() {
-  NODES=1 GPUS=8 PER=gpu TIME=24:00:00 DRY_RUN=0 WORKDIR=''
+  NODES=1 GPUS=8 PER=gpu TIME=24:00:00 RETRIES='' DRY_RUN=0 WORKDIR=''
   PASSED=() COMMAND=()
 }
 
@@ -32,6 +34,7 @@ take_value() {
   --gpus) GPUS=$2 ;;
   --per) PER=$2 ;;
   --time) TIME=$2 ;;
+  --retries) RETRIES=$2 ;;
   --name) PASSED+=(--job-name="$2") ;;
   --partition | --account | --qos) PASSED+=("$1=$2") ;;
   *) die "there is no option $1: see submit.sh --help" ;;
@@ -68,6 +71,7 @@ check() {
   [[ $GPUS =~ ^[1-9][0-9]?$ ]] || die "--gpus is '$GPUS': give the number of GPUs on each node, from 1"
   [[ $PER == @(gpu|node) ]] || die "--per is '$PER': say gpu or node"
   [[ $TIME =~ ^([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}$ ]] || die "--time is '$TIME': write it as 24:00:00 or 2-00:00:00"
+  [[ -z $RETRIES || $RETRIES =~ ^[0-9]+$ ]] || die "--retries is '$RETRIES': give a whole number"
   ((${#COMMAND[@]})) || die "the arguments of experiments.run are missing: submit.sh ... -- --config pretrain_code --workdir /shared/runs/NAME"
   [[ $WORKDIR ]] || die "--workdir is missing after --: name a folder that every node sees, the run's checkpoints are there"
   local parent=$WORKDIR
@@ -84,6 +88,7 @@ main() {
   check
   local tasks=1
   [[ $PER == node ]] || tasks=$GPUS
+  [[ -z $RETRIES ]] || PASSED+=(--export="ALL,LILITH_RETRIES=$RETRIES")
   local words=(sbatch --nodes="$NODES" --ntasks-per-node="$tasks" --gpus-per-node="$GPUS" --time="$TIME"
     "${PASSED[@]}" "$FOLDER/train.sbatch" "${COMMAND[@]}")
   if ((DRY_RUN)); then

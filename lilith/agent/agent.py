@@ -133,10 +133,7 @@ class LILITHAgent:
     @property
     def system_message(self) -> str:
         """What stands before the conversation: the system prompt and the tools."""
-        if not len(self.registry):
-            return self.system_prompt
-        lead = f"{self.system_prompt}\n{TOOLS_HEADING}" if self.system_prompt else TOOLS_HEADING
-        return system_message(list(self.registry), lambda headings: lead)
+        return agent_system_message(self.system_prompt, self.registry)
 
     def chat(self, message: str) -> str:
         """The answer to a message.
@@ -270,6 +267,14 @@ class LILITHAgent:
             yield
         finally:
             self._busy.release()
+
+
+def agent_system_message(system_prompt: str, registry: ToolRegistry) -> str:
+    """What stands before an agent's conversation: the system prompt and the tools."""
+    if not len(registry):
+        return system_prompt
+    lead = f"{system_prompt}\n{TOOLS_HEADING}" if system_prompt else TOOLS_HEADING
+    return system_message(list(registry), lambda headings: lead)
 
 
 def create_quant_agent(

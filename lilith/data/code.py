@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lilith.config import nearest
-from lilith.data.files import Document, Skipped, find_files, read_text
+from lilith.data.files import Document, Skipped, find_files, read_text, size_and_time
 from lilith.data.report import DataError
 
 LANGUAGES: dict[str, tuple[str, ...]] = {
@@ -63,7 +63,7 @@ def read_code(files: Iterable[Path], limit: int) -> Iterator[Document | Skipped]
     for file in files:
         name = str(file)
         try:
-            too_long = file.stat().st_size > limit
+            too_long = size_and_time(file)[0] > limit
         except OSError:
             yield Skipped("unreadable", name)
             continue

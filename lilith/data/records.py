@@ -12,6 +12,7 @@ from lilith.config import SourceConfig
 from lilith.data.files import Document, Skipped, open_lines, suffix
 from lilith.data.prose import cut
 from lilith.data.report import DataError
+from lilith.storage import is_local, local_copy
 
 _READ_AT_ONCE = 1024  # records
 
@@ -64,21 +65,28 @@ def read_array_records(
 def _array_records(file: Path) -> Iterator[bytes]:
     from array_record.python import array_record_module
 
-    reader = array_record_module.ArrayRecordReader(str(file))
-    count = reader.num_records()
-    for start in range(0, count, _READ_AT_ONCE):
-        yield from reader.read(list(range(start, min(start + _READ_AT_ONCE, count))))
-    reader.close()  # raises if the file was damaged
+    with local_copy(file) as copy:
+        reader = array_record_module.ArrayRecordReader(str(copy))
+        count = reader.num_records()
+        for start in range(0, count, _READ_AT_ONCE):
+            yield from reader.read(list(range(start, min(start + _READ_AT_ONCE, count))))
+        reader.close()  # raises if the file was damaged
 
 
 def open_tfds(config: SourceConfig, path: str) -> Any:
     """The TFDS builder of a folder with a prepared dataset, or of a name; None if there is none.
 
     Raises:
-      DataError: the builder's dataset has not been prepared in ArrayRecord format.
+      DataError: the builder's dataset has not been prepared in ArrayRecord format, or it is in a
+        bucket.
     """
     import tensorflow_datasets as tfds
 
+    if not is_local(path):
+        raise DataError(
+            f"data source {config.name!r} of kind 'tfds' is {path}, and such a dataset is mapped "
+            "into memory: copy it to every host, and name its folder there"
+        )
     try:
         if Path(path, "dataset_info.json").is_file():
             builder = tfds.builder_from_directory(path)

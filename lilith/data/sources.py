@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lilith.config import DataConfig, SourceConfig
 from lilith.data import code, prose, records
-from lilith.data.files import Document, Skipped, expand, find_files
+from lilith.data.files import Document, Skipped, expand, find_files, size_and_time
 from lilith.data.report import AbsentSource
 
 
@@ -28,8 +28,7 @@ class Source:
         digest = hashlib.sha256()
         for file in self.files:
             try:
-                stat = file.stat()
-                entry = [str(file), stat.st_size, stat.st_mtime_ns]
+                entry = [str(file), *size_and_time(file)]
             except OSError:
                 entry = [str(file), -1, -1]
             digest.update(json.dumps(entry).encode())

@@ -142,13 +142,17 @@ def answer_all(
     prompts: Sequence[AgentPrompt],
     path: pathlib.Path,
     *,
+    roles: bool = True,
     progress: Progress = lambda done, total, what: None,
 ) -> list[Answered]:
     """Ask each question in a conversation of its own, those that ``path`` holds excepted.
 
     Each answer is appended to ``path`` as soon as it is there. The agent's conversation is
-    forgotten, and it takes the role of each question; a question that it can not be asked, such as
-    one that does not fit its context, counts as wrong in everything.
+    forgotten; a question that it can not be asked, such as one that does not fit its context,
+    counts as wrong in everything.
+
+    Args:
+      roles: the agent takes the role of each question; else its system prompt stays.
 
     Raises:
       UserError: a line of ``path`` is no answer of this measurement.
@@ -162,7 +166,7 @@ def answer_all(
     for prompt in prompts:
         record = known.get((prompt.kind, prompt.question))
         if record is None:
-            made = _ask(agent, prompt)
+            made = _ask(agent, prompt, roles)
             file.append([_record(made)])
         else:
             made = _read(prompt, record, path)
@@ -172,9 +176,10 @@ def answer_all(
     return found
 
 
-def _ask(agent: LILITHAgent, prompt: AgentPrompt) -> Answered:
+def _ask(agent: LILITHAgent, prompt: AgentPrompt, roles: bool) -> Answered:
     agent.reset()
-    agent.set_role(prompt.role)
+    if roles:
+        agent.set_role(prompt.role)
     try:
         turn = agent.run(prompt.question)
     except UserError as error:

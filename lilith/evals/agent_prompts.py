@@ -34,8 +34,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "backtest": ("quant_backtest_metrics",),
     "portfolio": ("quant_portfolio", "quant_frontier"),
     PLANNING: ("plan_project",),
+    "calculator": ("agent_calculator",),
 }  # fmt: skip
-KINDS = tuple(SOURCES)
+KINDS = ("pricing", "statistics", "backtest", "portfolio", PLANNING)  # of the agent's benchmark
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class AgentPrompt:
     """A question, the call that it needs and what a right answer says.
 
     Attributes:
-      kind: one of :data:`KINDS`; source: the generator; index: which of its questions.
+      kind: of :data:`SOURCES`; source: the generator; index: which of its questions.
       expected: ``{"name", "arguments"}``.
       keys: each of them must be said.
     """
@@ -68,9 +69,14 @@ class AgentPrompt:
 
 
 def agent_prompts(
-    count: int, kinds: Sequence[str] = KINDS, *, seed: int = SEED
+    count: int, kinds: Sequence[str] = KINDS, *, seed: int = SEED, known_words: bool = False
 ) -> list[AgentPrompt]:
     """``count`` different questions of each kind; the same arguments give the same ones.
+
+    Args:
+      kinds: of :data:`SOURCES`, or single generators of them.
+      known_words: held out are the numbers alone; else the words as well. Those on plans have no
+        other words.
 
     Raises:
       ConfigError: there is no such kind, or a negative count.
@@ -78,20 +84,26 @@ def agent_prompts(
     if count < 0:
         raise ConfigError(f"count is {count}; ask for 0 or more prompts")
     for kind in kinds:
-        if kind not in SOURCES:
+        if kind not in SOURCES and kind not in _KEYS:
+            known = (*SOURCES, *_KEYS)
             raise ConfigError(
-                f"there is no kind {kind!r}{nearest(kind, KINDS)}; known: {', '.join(KINDS)}"
+                f"there is no kind {kind!r}{nearest(kind, known)}; known: {', '.join(known)}"
             )
-    return [prompt for kind in kinds for prompt in itertools.islice(_different(kind, seed), count)]
+    return [
+        prompt
+        for kind in kinds
+        for prompt in itertools.islice(_different(kind, seed, known_words), count)
+    ]
 
 
-def _different(kind: str, seed: int) -> Iterator[AgentPrompt]:
+def _different(kind: str, seed: int, known_words: bool) -> Iterator[AgentPrompt]:
     """Questions of one kind, no two the same, its generators in turn."""
     seen: set[str] = set()
     repeats = 0
+    sources = SOURCES.get(kind, (kind,))
     for turn in itertools.count():
-        index, at = divmod(turn, len(SOURCES[kind]))
-        prompt = _made(kind, SOURCES[kind][at], seed, index)
+        index, at = divmod(turn, len(sources))
+        prompt = _made(kind, sources[at], seed, index, known_words)
         repeats = repeats + 1 if prompt.question in seen else 0
         if repeats > MOST_REPEATS:
             raise ConfigError(f"there are no more than {len(seen)} questions of kind {kind}")
@@ -100,14 +112,15 @@ def _different(kind: str, seed: int) -> Iterator[AgentPrompt]:
             yield prompt
 
 
-def _made(kind: str, source: str, seed: int, index: int) -> AgentPrompt:
+def _made(kind: str, source: str, seed: int, index: int, known_words: bool) -> AgentPrompt:
     if kind == PLANNING:
         draw = Draw(seed, source, index, held_out=True)
         return AgentPrompt(kind, source, index, *planning_question(draw))
-    record = make(source, seed, index, held_out=True)
+    record = make(source, seed, index, held_out=True, known_words=known_words)
     check = record["metadata"]["check"]
     (expected,) = check["tool_calls"]
-    keys = _KEYS[source](run(expected)["result"], check["quoted"])
+    result = run(expected)["result"] if "quoted" in check else check["results"][0]
+    keys = _KEYS[source](result, check.get("quoted", ()))
     return AgentPrompt(kind, source, index, user_prompt(record), expected, tuple(keys))
 
 
@@ -151,4 +164,5 @@ _KEYS: dict[str, Callable[[Result, Quoted], list[Key]]] = {
     "quant_frontier": _at(
         ("minimum_variance", "expected_return"), ("minimum_variance", "volatility")
     ),
+    "agent_calculator": _at(("value",)),
 }

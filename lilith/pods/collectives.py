@@ -87,7 +87,7 @@ def _of_schedule(
             inner = own if kind in KINDS else inner_collective(module, own)
             if inner is not None:
                 end = _done(computation, place)
-                kind = inner.opcode.removesuffix("-start")
+                kind = _kind_inside(module, own, inner).removesuffix("-start")
                 overlapped = any(compute[place + 1 : end])
                 found.append(_collective(kind, inner, mesh, times, True, overlapped))
         elif own.opcode == "fusion":
@@ -115,6 +115,12 @@ def kind_of_fusion(inner: Instruction, fusion: Instruction) -> str:
     """On TPUs a sum of which each device keeps a part is a fusion of an all-reduce and a slice."""
     scatters = "reduce-scatter" in (fusion.called("calls") or "")
     return "reduce-scatter" if inner.opcode == "all-reduce" and scatters else inner.opcode
+
+
+def _kind_inside(module: Module, outer: Instruction, inner: Instruction) -> str:
+    """The kind of an asynchronous call's collective, which may be in a fusion of its own."""
+    kinds = {kind_of_fusion(inner, own) for own in (outer, *module.within(outer))}
+    return next(iter(kinds - {inner.opcode}), inner.opcode)
 
 
 def _is_compute(module: Module, instruction: Instruction) -> bool:

@@ -93,16 +93,16 @@ class Checkpointer:
         self._last: int | None = None  # the step on disk that equals this run's state at that step
         self._unreadable: set[int] = set()
         # Called in the background when this process's part of a save fails: the others may be
-        # waiting for it within Orbax, for minutes, before `wait` can tell them.
+        # waiting for it within Orbax, for minutes. And in the first, before a checkpoint counts.
         self.on_failure: Callable[[str], None] | None = None
+        self.before_commit: Callable[[], None] | None = None
         if _is_first_process():
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 files.clean(self.directory)
-            except OSError as error:
-                raise CheckpointError(
-                    f"checkpoints can not be kept in {self.directory}: {error.strerror or error}"
-                ) from None
+            except files.failures() as error:
+                words = f"checkpoints can not be kept in {self.directory}"
+                raise CheckpointError(f"{words}: {files.words_of(error)}") from None
 
     def __enter__(self) -> Checkpointer:
         return self
@@ -157,11 +157,12 @@ class Checkpointer:
         self._refuse_older(step)
         arrays = named_leaves(state)
         described = describe_arrays(arrays)
-        contents = files.contents(config_json, data_state, tokenizer_directory)
+        first = _is_first_process()
+        contents = files.contents(config_json, data_state, tokenizer_directory) if first else {}
         working = self._working_path(step)
         try:
             jax.block_until_ready(state)  # a failed computation ends here, before Orbax begins
-            if _is_first_process():
+            if first:
                 files.remove_tree(working)
                 working.mkdir(parents=True)
             with _orbax(partial=False):
@@ -201,7 +202,8 @@ class Checkpointer:
         if error is not None:
             raise error
         if failed.size:
-            raise CheckpointError(f"step {step} was not saved: process {failed[0]} failed to write")
+            why = f"process {failed[0]} failed to write"
+            raise files.UnsavedError(f"step {step} was not saved: {why}")
         self._last = step
         self._unreadable.discard(step)
 
@@ -288,6 +290,8 @@ class Checkpointer:
     ) -> None:
         """Complete the written checkpoint, make it count, then delete those no longer kept."""
         working, final = self._working_path(step), self._path(step)
+        if self.before_commit is not None:
+            self.before_commit()
         for name, data in contents.items():
             files.write_file(working / name, data)
         files.write_manifest(working, step=step, validation_loss=validation_loss, arrays=arrays)
@@ -310,15 +314,14 @@ class Checkpointer:
                 "next start would resume from that one; restore it, or use another folder"
             )
 
-    def _failed(self, step: int, error: Exception) -> CheckpointError:
+    def _failed(self, step: int, error: Exception) -> files.UnsavedError:
         """Remove what the failed save left and say what happened and what is safe."""
         if _is_first_process():
             files.remove_working(self._working_path(step))
-        latest = self.latest_step()
-        last = f"the last whole checkpoint is step {latest}"
-        safe = "there is no checkpoint yet" if latest is None else last
         reason = files.failure_reason(error)
-        return CheckpointError(f"step {step} was not saved in {self.directory}: {reason}; {safe}")
+        safe = files.what_is_safe(self.directory, self._unreadable)
+        where = f"step {step} was not saved in {self.directory}"
+        return files.UnsavedError(f"{where}: {reason}; {safe}")
 
     def _path(self, step: int) -> epath.Path:
         return self.directory / str(step)

@@ -19,13 +19,14 @@ import os
 import platform
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from etils import epath
 
 from lilith.config import UserError
+from lilith.storage import StorageError, failures, in_words, is_local, remote, sizes
 
 FORMAT = 1  # raised when a reader of this version could not read what is written
 ARRAYS = "state"
@@ -49,6 +50,10 @@ class CheckpointError(UserError):
     """A checkpoint can not be written, found or read, or is of another model."""
 
 
+class UnsavedError(CheckpointError):
+    """A save failed; what was saved before stays."""
+
+
 class DamagedCheckpointError(CheckpointError):
     """A committed checkpoint has lost or changed some of its bytes."""
 
@@ -64,15 +69,13 @@ class ArrayInfo:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-def is_local(path: epath.Path) -> bool:
-    """Whether ``path`` is on a file system, where a folder is renamed in one indivisible step."""
-    return "://" not in os.fspath(path)
-
-
 def normalize(path: epath.PathLike) -> epath.Path:
-    """``path`` as an absolute ``epath.Path`` (``gs://`` and its like unchanged)."""
-    path = epath.Path(path)
-    return path.expanduser().absolute() if is_local(path) else path
+    """``path`` as an absolute ``epath.Path``, one in a bucket ready for use.
+
+    Raises:
+      StorageError: it is in a store that can not be used.
+    """
+    return epath.Path(path).expanduser().absolute() if is_local(path) else remote(path)
 
 
 def write_file(path: epath.Path, data: bytes) -> None:
@@ -121,14 +124,14 @@ def write_manifest(
     arrays: Mapping[str, ArrayInfo],
 ) -> None:
     """List every file of ``directory`` in its manifest: after this it counts as committed."""
-    sizes = {name: size for name, size in _sizes(directory).items() if name != MANIFEST}
-    all_files = is_local(directory) and sum(sizes.values()) <= CHECKSUM_TOTAL
+    listed = {name: size for name, size in _sizes(directory).items() if name != MANIFEST}
+    all_files = is_local(directory) and sum(listed.values()) <= CHECKSUM_TOTAL
     files = {
         name: {
             "bytes": size,
             "crc32": _crc32(directory / name) if all_files or size <= CHECKSUM_FILE else None,
         }
-        for name, size in sorted(sizes.items())
+        for name, size in sorted(listed.items())
     }
     body = {
         "format": FORMAT,
@@ -148,10 +151,11 @@ def set_validation_loss(directory: epath.Path, validation_loss: float) -> None:
     Raises:
       CheckpointError: the manifest can not be read or written; the old one stays.
     """
+    expected: tuple[type[Exception], ...] = (*failures(), DamagedCheckpointError)
     try:
         body = {**read_manifest(directory), "validation_loss": validation_loss}
         _write_manifest_body(directory, body)
-    except (OSError, DamagedCheckpointError) as error:
+    except expected as error:
         reason = failure_reason(error)
         raise CheckpointError(
             f"the validation loss could not be added to the checkpoint {directory}: {reason}"
@@ -177,30 +181,43 @@ def verify(directory: epath.Path, *, checksum_up_to: float) -> None:
     Raises:
       DamagedCheckpointError: a file is missing, unreadable, or not what it was.
     """
-    for name, entry in read_manifest(directory)["files"].items():
+    entries = read_manifest(directory)["files"]
+    try:
+        found = None if is_local(directory) else sizes(directory)
+    except failures() as error:
+        raise DamagedCheckpointError(f"its files can not be listed: {words_of(error)}") from None
+    for name, entry in entries.items():
         path = directory / name
         try:
-            size = path.stat().length
+            size = path.stat().length if found is None else found.get(name)
             if size != entry["bytes"]:
-                raise DamagedCheckpointError(f"{name} has {size} bytes instead of {entry['bytes']}")
-            known = entry["crc32"] is not None and size <= checksum_up_to
+                has = "is missing" if size is None else f"has {size} bytes"
+                raise DamagedCheckpointError(f"{name} {has} instead of {entry['bytes']}")
+            known = entry["crc32"] is not None and entry["bytes"] <= checksum_up_to
             if known and _crc32(path) != entry["crc32"]:
                 raise DamagedCheckpointError(f"the contents of {name} are not what was saved")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise DamagedCheckpointError(f"{name} can not be read: {reason}") from None
+        except failures() as error:
+            raise DamagedCheckpointError(f"{name} can not be read: {words_of(error)}") from None
 
 
 def committed(root: epath.Path) -> dict[int, epath.Path]:
-    """Every committed checkpoint under ``root`` by step, oldest first; it may be damaged since."""
-    if not root.is_dir():
-        return {}
-    found = {
-        int(path.name): path
-        for path in root.iterdir()
-        if _is_step(path.name) and (is_local(path) or (path / MANIFEST).exists())
-    }
-    return dict(sorted(found.items()))
+    """Every committed checkpoint under ``root`` by step, oldest first; it may be damaged since.
+
+    Raises:
+      StorageError: it is in a bucket that can not be read.
+    """
+    steps = (int(name) for name, counts in _inside(root).items() if counts and _is_step(name))
+    return {step: root / str(step) for step in sorted(steps)}
+
+
+def _inside(root: epath.Path) -> dict[str, bool]:
+    """What is in ``root`` by name, and in a bucket whether it has a manifest."""
+    if is_local(root):
+        return {path.name: True for path in root.iterdir()} if root.is_dir() else {}
+    # One listing, which fails if it can not be made: "is it there?" would then say no.
+    with in_words(root, "read"):
+        names = sizes(root)
+    return {name.split("/")[0]: f"{name.split('/')[0]}/{MANIFEST}" in names for name in names}
 
 
 def whole(root: epath.Path) -> dict[int, epath.Path]:
@@ -228,9 +245,20 @@ def known(root: epath.Path, besides: epath.Path | None = None) -> str:
     return f"whole ones there: step {steps}" if steps else "no other one there is whole"
 
 
+def what_is_safe(root: epath.Path, unreadable: Collection[int]) -> str:
+    """Words for what a failed save leaves to go on from."""
+    try:
+        steps = [step for step in whole(root) if step not in unreadable]
+    except StorageError as error:
+        return f"what was saved before is not known: {error}"
+    return (
+        f"the last whole checkpoint is step {steps[-1]}" if steps else "there is no checkpoint yet"
+    )
+
+
 def remove(directory: epath.Path) -> None:
     """Take a checkpoint away so that no moment shows half of one; see ``remove_tree``."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*failures()):
         if is_local(directory):
             directory = directory.rename(directory.with_name(directory.name + DELETING))
         else:
@@ -240,7 +268,7 @@ def remove(directory: epath.Path) -> None:
 
 def remove_tree(directory: epath.Path) -> None:
     """Delete a folder that is not wanted; what resists waits for the next start."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*failures()):
         if directory.exists():
             directory.rmtree()
 
@@ -256,11 +284,10 @@ def remove_working(directory: epath.Path) -> None:
 
 def clean(root: epath.Path) -> None:
     """Delete what killed saves and killed deletions left under ``root``."""
-    kept = set(committed(root).values())
-    for path in root.iterdir():
-        name = path.name.removesuffix(DELETING).removesuffix(INCOMPLETE)
-        if _is_step(name) and path not in kept:
-            remove_tree(path)
+    for name, counts in _inside(root).items():
+        step = name.removesuffix(DELETING).removesuffix(INCOMPLETE)
+        if _is_step(step) and (step != name or not counts):
+            remove_tree(root / name)
 
 
 def failure_reason(error: BaseException) -> str:
@@ -276,20 +303,27 @@ def failure_reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def words_of(error: Exception) -> str:
+    """What a file system or a bucket's client said."""
+    return getattr(error, "strerror", None) or failure_reason(error)
+
+
 def _is_step(name: str) -> bool:
     return name.isdecimal() and name == str(int(name))
 
 
 def _sizes(directory: epath.Path) -> dict[str, int]:
     """Bytes of every file below ``directory`` by its relative name."""
-    sizes = {}
+    if not is_local(directory):
+        return sizes(directory)
+    found = {}
     for path in directory.iterdir():
         if path.is_dir():
             inner = _sizes(path)
-            sizes.update({f"{path.name}/{name}": size for name, size in inner.items()})
+            found.update({f"{path.name}/{name}": size for name, size in inner.items()})
         else:
-            sizes[path.name] = path.stat().length
-    return sizes
+            found[path.name] = path.stat().length
+    return found
 
 
 def _crc32(path: epath.Path) -> int:
@@ -314,9 +348,8 @@ def read_manifest(directory: epath.Path) -> dict[str, Any]:
     """
     try:
         text = (directory / MANIFEST).read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DamagedCheckpointError(f"{MANIFEST} can not be read: {reason}") from None
+    except failures() as error:
+        raise DamagedCheckpointError(f"{MANIFEST} can not be read: {words_of(error)}") from None
     try:
         document = json.loads(text)
         body = document["manifest"]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from etils import epath
 from flax import traverse_util
 
+from lilith.storage import in_words
 from lilith.train import checkpoint_files as files
 from lilith.train.checkpoint_files import ArrayInfo, CheckpointError, DamagedCheckpointError
 
@@ -93,10 +94,12 @@ def read_info(path: epath.PathLike, step: int | None = None) -> CheckpointInfo:
       CheckpointError: there is none, or it is damaged.
     """
     path = files.normalize(path)
-    if (path / files.MANIFEST).exists() or (path / files.ARRAYS).is_dir():
+    with in_words(path, "read"):
+        is_one = (path / files.MANIFEST).exists() or (path / files.ARRAYS).is_dir()
+        root = path if is_one else _checkpoints_folder(path)
+    if is_one:
         directory = path
     else:
-        root = _checkpoints_folder(path)
         choices = files.whole(root) if step is None else files.committed(root)
         if not choices or (step is not None and step not in choices):
             wanted = "whole checkpoint" if step is None else f"checkpoint of step {step}"

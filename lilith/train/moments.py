@@ -90,36 +90,38 @@ def keep_state_in(
         at least :data:`SMALLEST` values.
     """
 
-    store = {
-        "float32": lambda state: state,
-        "bfloat16": lambda state: _cast(state, jnp.bfloat16),
-        "int8": lambda state: jax.tree_util.tree_map_with_path(_encoded, state),
-    }[dtype]
-
     def init(params: Any) -> Any:
         state = optimizer.init(_widened(params))
         if dtype == "int8":
             return jax.tree_util.tree_map_with_path(_no_blocks, state)
-        return store(state)
+        return _cast(state, jnp.bfloat16) if dtype == "bfloat16" else state
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        before = state
         updates, state = optimizer.update(_widened(updates), _decoded(state), _widened(params))
-        return updates, store(state)
+        if dtype == "int8":
+            # As it was kept before: of a part of the state, sizes are not the whole's.
+            return updates, jax.tree.map(_encoded, before, state, is_leaf=_is_blocks)
+        return updates, _cast(state, jnp.bfloat16) if dtype == "bfloat16" else state
 
     return optax.GradientTransformation(init, update)
 
 
-def _encoded(path: KeyPath, leaf: jax.Array) -> Any:
-    if not _in_blocks(leaf):
+def _encoded(before: Any, leaf: jax.Array) -> Any:
+    if not isinstance(before, Blocks):
         return leaf
-    return quantize(leaf, _block_axis(path), signed=not _is_second_moment(path))
+    return quantize(leaf, before.axis, signed=before.codes.dtype == jnp.int8)
 
 
 def _decoded(state: Any) -> Any:
     def decode(leaf: Any) -> jax.Array:
         return dequantize(leaf) if isinstance(leaf, Blocks) else _widened(leaf)
 
-    return jax.tree.map(decode, state, is_leaf=lambda leaf: isinstance(leaf, Blocks))
+    return jax.tree.map(decode, state, is_leaf=_is_blocks)
+
+
+def _is_blocks(node: Any) -> bool:
+    return isinstance(node, Blocks)
 
 
 def _no_blocks(path: KeyPath, leaf: jax.Array) -> Any:

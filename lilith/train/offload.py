@@ -11,20 +11,29 @@ from jax.sharding import Mesh
 from lilith.config import ConfigError
 from lilith.sharding import HOST_MEMORY
 
+Space = jax.memory.Space
 SMALLEST = 4096  # values: smaller arrays, such as counters, stay on the device
 
 
-def keep_on_host(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def keep_on_host(
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
     """Keep the state's arrays in host memory; an update copies them to the device and back."""
 
     def init(params: Any) -> Any:
-        return _moved(optimizer.init(params), jax.memory.Space.Host)
+        def moved(leaf: jax.Array) -> jax.Array:
+            return jax.device_put(leaf, Space.Host) if leaf.size >= SMALLEST else leaf
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = optimizer.update(updates, _moved(state, jax.memory.Space.Device), params)
-        return updates, _moved(state, jax.memory.Space.Host)
+        return jax.tree.map(moved, optimizer.init(params))
 
-    return optax.GradientTransformation(init, update)
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        # A part of the state, such as one layer's, returns to where the whole is.
+        spaces = jax.tree.map(lambda leaf: jax.typeof(leaf).memory_space, state)
+        near = jax.tree.map(lambda leaf: jax.device_put(leaf, Space.Device), state)
+        updates, near = optimizer.update(updates, near, params, **extra)
+        return updates, jax.tree.map(jax.device_put, near, spaces)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def require_host_memory(mesh: Mesh, *, remat: str, offload: bool) -> None:
@@ -49,9 +58,3 @@ def require_host_memory(mesh: Mesh, *, remat: str, offload: bool) -> None:
                 f"platform {mesh.local_devices[0].platform!r} has only {', '.join(kinds)}; use "
                 f"{remedy}"
             )
-
-
-def _moved(tree: Any, space: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf: jax.device_put(leaf, space) if leaf.size >= SMALLEST else leaf, tree
-    )

@@ -13,9 +13,12 @@ from optax import contrib
 
 from lilith.config import OptimizerConfig
 from lilith.model.params import flatten
+from lilith.train.layerwise import Layerwise
 from lilith.train.moments import keep_state_in
 from lilith.train.offload import keep_on_host
 from lilith.train.rounding import round_stochastically
+
+ELEMENTWISE = ("adamw", "lion")  # each weight's update needs nothing of another weight
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -99,8 +102,12 @@ def make_optimizer(
     optimizer = keep_state_in(optimizer, config.state_dtype)
     if config.rounding == "stochastic":
         optimizer = round_stochastically(optimizer, seed)
-    optimizer = _under_automatic_sharding(optimizer)
-    return keep_on_host(optimizer) if config.offload else optimizer
+    optimizer = _under_automatic_sharding(optax.with_extra_args_support(optimizer))
+    if config.offload:
+        optimizer = keep_on_host(optimizer)
+    # Without narrow or distant state the compiler makes nothing large on the way.
+    costly = config.state_dtype == "int8" or config.offload
+    return Layerwise(*optimizer) if costly and config.name in ELEMENTWISE else optimizer
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -138,17 +145,20 @@ def _muon_matrices(params: Any) -> Any:
 
 
 def _under_automatic_sharding(
-    optimizer: optax.GradientTransformation,
-) -> optax.GradientTransformation:
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
     """Let the compiler lay out what happens inside the update; its results keep their layout.
 
     Muon's products contract sharded axes with each other, which explicit axes leave ambiguous.
     """
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        if jax.sharding.get_abstract_mesh().empty:
-            return optimizer.update(updates, state, params)
-        layout = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, (updates, state))
-        return jax.sharding.auto_axes(optimizer.update, out_sharding=layout)(updates, state, params)
+    def own(updates: Any, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
+        return optimizer.update(updates, state, params, **extra)
 
-    return optax.GradientTransformation(optimizer.init, update)
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        if jax.sharding.get_abstract_mesh().empty:
+            return own(updates, state, params, extra)
+        layout = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, (updates, state))
+        return jax.sharding.auto_axes(own, out_sharding=layout)(updates, state, params, extra)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)

@@ -9,13 +9,17 @@ Limited Numerical Precision", section 2.1).
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.random import fold_in
+from jax.tree_util import DictKey
 
 from lilith.config import ConfigError
+from lilith.train.layerwise import LAYERS
 
 
 class RoundingState(NamedTuple):
@@ -48,13 +52,15 @@ def to_bfloat16(x: jax.Array, key: jax.Array) -> jax.Array:
 
 def round_stochastically(
     optimizer: optax.GradientTransformation, seed: int
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Make updates that take bfloat16 weights to stochastically rounded sums.
 
-    The random numbers are a function of ``seed``, of how many updates were made before and of the
-    weight's path, so a resumed run draws the same ones. Updates are differences to the rounded
-    weights in float32, which :func:`optax.apply_updates` adds exactly (to a float32's precision
-    where a weight shrinks by more than 2^16 in one step). Weights of other types are left alone.
+    The random numbers are a function of ``seed``, of how many updates were made before, of the
+    weight's path and of its layer, so a resumed run draws the same ones, and so does one that takes
+    the layers in turn (``first_layer`` is the first that an update is given). Updates are
+    differences to the rounded weights in float32, which :func:`optax.apply_updates` adds exactly
+    (to a float32's precision where a weight shrinks by more than 2^16 in one step). Weights of
+    other types are left alone.
 
     Raises:
       ConfigError: no weight is bfloat16.
@@ -70,20 +76,32 @@ def round_stochastically(
             )
         return RoundingState(jnp.zeros((), jnp.int32), optimizer.init(params))
 
-    def update(updates: Any, state: RoundingState, params: Any = None) -> tuple[Any, RoundingState]:
+    def update(
+        updates: Any,
+        state: RoundingState,
+        params: Any = None,
+        *,
+        first_layer: jax.Array | int = 0,
+        **extra: Any,
+    ) -> tuple[Any, RoundingState]:
         updates, inner = optimizer.update(updates, state.inner, params)
-        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        step_key = fold_in(jax.random.key(seed), state.step)
 
         def rounded(path: Any, update: jax.Array, weight: jax.Array) -> jax.Array:
             if weight.dtype != jnp.bfloat16:
                 return update
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            key = jax.random.fold_in(step_key, zlib.crc32(name.encode()))
+            key = fold_in(step_key, zlib.crc32(name.encode()))
             before = weight.astype(jnp.float32)
-            after = to_bfloat16(before + update.astype(jnp.float32), key)
+            exact = before + update.astype(jnp.float32)
+            if path[0] == DictKey(LAYERS):
+                layers = first_layer + jnp.arange(len(exact))
+                after = jax.vmap(to_bfloat16)(exact, jax.vmap(partial(fold_in, key))(layers))
+            else:
+                after = to_bfloat16(exact, key)
             return after.astype(jnp.float32) - before
 
         updates = jax.tree_util.tree_map_with_path(rounded, updates, params)
         return updates, RoundingState(optax.safe_increment(state.step), inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)

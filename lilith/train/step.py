@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lilith.train.layerwise import apply_gradients
 from lilith.train.state import TrainState
 
 # A loss gives (objective, nll, weight) sums over a batch, as losses.CrossEntropy, and may give a
@@ -86,9 +87,7 @@ def _updated(
     """Weights and optimizer state after the gradients times ``factor``; the same if not finite."""
 
     def update(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
-        scaled = jax.tree.map(lambda g: (g * factor).astype(g.dtype), gradients)
-        updates, opt_state = optimizer.update(scaled, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
+        return apply_gradients(optimizer, gradients, factor, opt_state, params)
 
     def skip(params: Any, opt_state: Any, gradients: Any) -> tuple[Any, Any]:
         return params, opt_state

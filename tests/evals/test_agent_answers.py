@@ -74,7 +74,7 @@ def test_questions_are_different_and_need_granted_tools(prompts):
             tools[own.expected["name"]].validate(**own.expected["arguments"])
             assert own.keys
             assert own.same(own.expected)
-    assert {own.source for own in prompts} == {name for names in SOURCES.values() for name in names}
+    assert {own.source for own in prompts} == {name for kind in KINDS for name in SOURCES[kind]}
     assert agent_prompts(2, ["pricing", "planning"], seed=7) == [*prompts[:2], *prompts[-6:-4]]
     assert agent_prompts(2, ["pricing"], seed=8)[0] != prompts[0]
     assert {own.role for own in prompts} == {"quant_dev", "project_manager"}

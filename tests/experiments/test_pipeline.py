@@ -18,10 +18,11 @@ import pytest
 from tiny_run import ROOT, Output, Tiny, assert_one_sentence, finish, make_tiny, wait_until
 
 from experiments.constitutional_course import NoRevisionKept
-from experiments.pipeline_config import STAGES, PipelineConfig
+from experiments.pipeline_config import STAGES, PipelineConfig, TalkConfig
 from experiments.pipeline_cost import PriceError, estimate, load_prices
-from experiments.pipeline_data import prompts, wrong_call
+from experiments.pipeline_data import Asks, prompts, wrong_call
 from experiments.pipeline_stages import Chain
+from experiments.pipeline_talks import agent_talks
 from experiments.run import CONFIGS, load_config, main
 from lilith.config import ConfigError, UserError
 from lilith.data.instructions.tool_prompts import same_call, tool_call_prompts
@@ -116,7 +117,9 @@ def config() -> PipelineConfig:
             update=UpdateConfig(kl_coefficient=0.05),
             optimizer=OPTIMIZER, train=train(3), checkpoint=SAVED,
         ),
-        evaluation=EvaluateConfig(count=2, max_tokens=4, kinds=("calculator",)),
+        evaluation=EvaluateConfig(
+            benchmark="agent", count=2, max_tokens=4, kinds=("agent_calculator",)
+        ),
         measure=MeasureConfig(
             prompts=("What is 2 + 2?",), answer_tokens=4, kinds=("calculator",), questions=2,
             call_tokens=4,
@@ -358,6 +361,8 @@ def test_a_price_table_with_a_mistake_is_named(
         ("without_revisions=skip", ("'skip'", "stop, pass")),
         ("reward.stage=dpo", ("must be reward",)),
         ("made.refusal_share=2", ("refusal_share is 2",)),
+        ("made.agent_share=-1", ("agent_share is -1",)),
+        ("made.turns=0", ("turns is 0",)),
         ("measure.questions=0", ("measure.questions is 0",)),
         ("stages=", ("stages is empty",)),
     ],
@@ -373,9 +378,11 @@ def test_a_wrong_call_is_wrong_and_prompts_name_their_call() -> None:
     import random
 
     draw = random.Random(0)
-    stream = prompts(0, ("calculator",))
-    for _ in range(20):
-        record = next(stream)
+    with agent_talks(TalkConfig()) as talks:
+        stream = prompts(Asks(talks, 0.5, 0), 0, ("calculator",))
+        records = [next(stream) for _ in range(20)]
+    assert len({record["messages"][0]["content"] for record in records}) > 1
+    for record in records:
         (call,) = record["metadata"]["check"]["tool_calls"]
         assert same_call(call, call)
         assert not same_call(call, wrong_call(call, draw))

@@ -14,6 +14,7 @@ import pytest
 import experiments.rl
 import experiments.rl_answers
 from experiments.run import load_config, main
+from experiments.watchdog import Watchdog
 from lilith.config import ModelConfig
 from lilith.interop.gguf import write_gguf
 from lilith.interop.load import load_checkpoint
@@ -140,6 +141,22 @@ def short_run(place):
         patch.setattr(experiments.rl, "make_mesh", partial(make_mesh, devices=jax.devices()[:1]))
         assert learn(place, place / "short", *SHORT) == 0
     return place / "short"
+
+
+def test_each_answer_and_each_update_has_a_limit_of_time(place, tmp_path, monkeypatch) -> None:
+    seen: list[str] = []
+
+    class Recording(Watchdog):
+        def working(self, what: str) -> None:
+            seen.append(what)
+
+    monkeypatch.setattr(experiments.rl, "Watchdog", Recording)
+    assert learn(place, tmp_path / "run", *SHORT, "train.steps=2") == 0
+    assert seen[0] == "restoring or making the first state"
+    assert seen.count("an answer of iteration 1") > 32  # the iteration's start, and every answer
+    assert "learning in iteration 2" in seen
+    assert "an answer of the evaluation after iteration 2" in seen
+    assert seen[-1] == "saving iteration 2"
 
 
 def curve(run):

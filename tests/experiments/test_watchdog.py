@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import pytest
 from tiny_run import ROOT
 
+from experiments.evaluate_config import EvaluateConfig
 from experiments.run import main
 from lilith.config import ConfigError, TrainConfig
 
@@ -56,6 +58,51 @@ def test_a_hung_step_ends_with_the_stacks_of_all_threads() -> None:
     assert "goes on from the last checkpoint" in last
 
 
+GROUPS = """
+import pathlib, sys, time
+from experiments.json_lines import grow
+
+def make(part):
+    time.sleep(3600.0 if part.start else 0.0)
+    return [{"prompt": str(i)} for i in range(part.start, part.stop)]
+
+path = pathlib.Path(sys.argv[1])
+grow(path, [str(i) for i in range(4)], make, group=2, what="answers", hang_seconds=2.0)
+"""
+COUNTED = """
+import time
+from experiments.watchdog import Watchdog
+
+with Watchdog(2.0, field="hang_seconds", again="again") as watchdog:
+    report = watchdog.counted("answer", lambda done, total, words: print(done, total, words))
+    report(1, 3, "right")
+    report(2, 3, "wrong")
+    time.sleep(3600.0)
+"""
+
+
+def ends(program: str, *words: str) -> tuple[int, str, str]:
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True
+    )
+    return ended.returncode, ended.stdout, ended.stderr.strip().splitlines()[-1]
+
+
+def test_a_group_of_texts_that_hangs_ends_and_keeps_those_before(tmp_path: pathlib.Path) -> None:
+    code, _, last = ends(GROUPS, str(tmp_path / "made.jsonl"))
+    assert code == 75
+    assert last.startswith("error: answers, 3 to 4 took more than 2 s (train.hang_seconds)")
+    assert "the same command goes on after the last group that was finished" in last
+    assert len((tmp_path / "made.jsonl").read_text().splitlines()) == 2
+
+
+def test_an_answer_of_an_evaluation_that_hangs_ends_it() -> None:
+    code, out, last = ends(COUNTED)
+    assert (code, out) == (75, "1 3 right\n2 3 wrong\n")
+    assert last.startswith("error: answer 3 of 3 took more than 2 s (hang_seconds) in this process")
+    assert last.endswith("; again")
+
+
 def test_many_short_steps_are_no_hang() -> None:
     child = start(3.0, 1.0, 0.0)
     assert child.communicate(timeout=120) == ("through\ndone\n", "")
@@ -97,3 +144,11 @@ def test_impossible_times_are_refused(
     assert f"argument {option}: '{value}' is no number of seconds, 1 or more" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_an_impossible_limit_of_an_evaluation_is_refused(value: float) -> None:
+    with pytest.raises(
+        ConfigError, match=r"hang_seconds is .*; it must be 0 .no limit. or positive"
+    ):
+        EvaluateConfig(hang_seconds=value)

@@ -106,3 +106,16 @@ def test_tuning_and_the_agent_run(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
         monkeypatch,
     )
     assert (tmp_path / "adapter.zip").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
+def test_the_pod_table_is_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = "'model=nano', 'topology=v5e:2x2', 'length=256'"
+    run(
+        "scale_up",
+        f"SETTINGS = [{small}, 'batch=1']\nLARGER = [{small}, 'batch=1000000']",
+        tmp_path,
+        monkeypatch,
+    )
+    assert (tmp_path / "runs" / "pod" / "report.json").exists()

@@ -45,6 +45,7 @@ def test_one_process_a_gpu_is_the_default(machine: Machine) -> None:
         (["--per", "core", *RUN, "x"], "--per is 'core'"),
         (["--time", "1 day", *RUN, "x"], "--time is '1 day'"),
         (["--tme", "1:00:00", *RUN, "x"], "no option --tme"),
+        (["--retries", "-1", *RUN, "x"], "--retries is '-1'"),
         (["--nodes"], "--nodes needs a value"),
         (["now"], "one word too many"),
         ([], "the arguments of experiments.run are missing"),
@@ -75,21 +76,28 @@ exit "$(<"$FAKE/end")"
 """
 
 
-def job(machine: Machine, tasks_per_node: int = 8) -> subprocess.Popen[str]:
+def job(
+    machine: Machine, tasks_per_node: int = 8, workdir: str = "", **more: str
+) -> subprocess.Popen[str]:
     """Start the job script, with a step that runs until told otherwise."""
     step = machine.folder / "bin" / "srun"
     step.write_text(STEP)
     step.chmod(0o755)
     for name in ("scancel", "scontrol"):
-        machine.tool(name)
-        machine.answer(f"{name} *", "")
+        if not (machine.folder / "bin" / name).exists():
+            machine.tool(name)
+            machine.answer(f"{name} *", "")
+    for name in ("step", "end"):  # of an earlier start
+        (machine.fake / name).unlink(missing_ok=True)
     slurm = {
         "SLURM_JOB_ID": "7", "SLURM_NTASKS": str(2 * tasks_per_node), "LILITH_PYTHON": "python",
         "SLURM_NTASKS_PER_NODE": str(tasks_per_node), "SLURM_GPUS_ON_NODE": "8",
     }  # fmt: skip
+    run = ["--config", "x", *(["--workdir", workdir] if workdir else [])]
     started = subprocess.Popen(
-        ["bash", str(LAUNCH / "slurm" / "train.sbatch"), "--config", "x"],
-        env=machine.environment(**slurm),
+        ["bash", str(LAUNCH / "slurm" / "train.sbatch"), *run],
+        cwd=machine.folder,
+        env=machine.environment(**slurm, **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -156,4 +164,57 @@ def test_a_save_that_fails_at_the_limit_is_not_requeued(machine: Machine) -> Non
     started.send_signal(signal.SIGUSR1)
     until(machine, "fake/calls")
     assert end(machine, started, 1)[0] == 1
+    assert machine.calls() == ["scancel --signal=TERM 7.0"]
+
+
+@pytest.mark.parametrize("code", [75, 134, 137, 143])
+def test_a_lost_host_or_a_hang_is_requeued(machine: Machine, code: int) -> None:
+    """75 is the run's own; of processes that a signal killed srun says 128 and its number."""
+    ended, said = end(machine, job(machine), code)
+    assert ended == code
+    assert f"ended with {code} (newest checkpoint: none), retry 1 of at most 3" in said
+    assert machine.calls() == ["scontrol requeue 7"]
+
+
+def test_a_run_that_makes_no_progress_is_not_requeued_for_ever(machine: Machine) -> None:
+    workdir = machine.folder / "it's seven"
+    words = []
+
+    def saved(step: str) -> None:
+        (workdir / "checkpoints" / step).mkdir(parents=True)
+        (workdir / "checkpoints" / step / "manifest.json").touch()
+
+    for step in ("9", "", "10", "", "", "junk", ""):
+        if step:
+            saved(step)
+        started = job(machine, workdir=str(workdir), SLURM_RESTART_COUNT=str(len(words)))
+        code, said = end(machine, started, 75)
+        assert code == 75
+        words.append(said.partition(" ")[2].strip())
+    assert words[0] == (
+        "ended with 75 (newest checkpoint: 9), retry 1 of at most 3; "
+        "back into the queue (restart 1)"
+    )
+    tries = [line.partition("retry ")[2][:1] for line in words]
+    assert tries == ["1", "2", "1", "2", "3", "", "1"]
+    assert words[5] == (
+        "ended with 75, 4 times without a new checkpoint (newest: 10): mend it and submit it again"
+    )
+    assert machine.calls() == ["scontrol requeue 7"] * 6
+
+
+def test_retries_reach_the_job(machine: Machine) -> None:
+    words = ["--retries", "0", "--dry-run", *RUN, str(machine.folder)]
+    assert "--export=ALL,LILITH_RETRIES=0 " in machine.run(SUBMIT, *words).stdout
+    code, said = end(machine, job(machine, LILITH_RETRIES="0"), 75)
+    assert (code, machine.calls()) == (75, [])
+    assert "mend it and submit it again" in said
+
+
+def test_a_preempted_job_is_not_requeued_twice_and_ctrl_c_not_at_all(machine: Machine) -> None:
+    started = job(machine)
+    started.send_signal(signal.SIGTERM)
+    until(machine, "fake/calls")
+    assert end(machine, started, 75)[0] == 75
+    assert end(machine, job(machine), 130)[0] == 130
     assert machine.calls() == ["scancel --signal=TERM 7.0"]

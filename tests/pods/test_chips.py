@@ -11,7 +11,6 @@ from lilith.pods.topologies import (
     compile_only_devices,
     get_topology,
     larger,
-    libtpu_is_installed,
     topology_names,
 )
 from lilith.sharding import ShardingError
@@ -98,7 +97,7 @@ def test_without_libtpu_a_sentence_says_what_to_install(monkeypatch):
         compile_only_devices(get_topology("v5e:2x2"))
 
 
-@pytest.mark.skipif(not libtpu_is_installed(), reason="libtpu is not installed: see [tpu-compile]")
+@pytest.mark.usefixtures("libtpu")
 @pytest.mark.parametrize("name", topology_names())
 def test_libtpu_makes_every_topology(name):
     topology = get_topology(name)

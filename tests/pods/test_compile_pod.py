@@ -15,12 +15,10 @@ from experiments.compile_pod_config import CompilePodConfig
 from experiments.run import load_config, main
 from lilith.config import MeshConfig, ModelConfig
 from lilith.model.presets import get_model_config
-from lilith.pods.topologies import compile_only_devices, get_topology, libtpu_is_installed
+from lilith.pods.topologies import compile_only_devices, get_topology
 from lilith.sharding import ShardingError, ShardingRules, make_mesh
 
-needs_libtpu = pytest.mark.skipif(
-    not libtpu_is_installed(), reason="libtpu is not installed: pip install '.[tpu-compile]'"
-)
+needs_libtpu = pytest.mark.usefixtures("libtpu")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIB = 2**30
 WIDE = dataclasses.replace(get_model_config("7b"), layers=2)

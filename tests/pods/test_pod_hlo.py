@@ -114,6 +114,25 @@ def test_an_asynchronous_collective_without_compute_does_not_overlap():
     assert not own.overlapped
 
 
+def test_an_asynchronous_reduce_scatter_is_one_though_written_as_an_all_reduce():
+    scatter = "fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1"
+    text = LOOP.replace(
+        f"  %fusion.402 = bf16[512,4096]{{1,0}} {scatter}",
+        "  %start = ((bf16[4096,4096]{1,0}), bf16[512,4096]{1,0}, u32[]) async-start(%x), "
+        "calls=%async_scatter\n"
+        "  %done = bf16[512,4096]{1,0} async-done(%start), calls=%async_scatter",
+    ).replace(
+        "%slice_layer (",
+        "%async_scatter (x: bf16[4096,4096]) -> bf16[512,4096] {\n"
+        "  %x = bf16[4096,4096]{1,0} parameter(0)\n"
+        f"  ROOT %fusion.9 = bf16[512,4096]{{1,0}} {scatter}\n}}\n\n%slice_layer (",
+        1,
+    )
+    (own,) = [own for own in collectives(parse(text), MESH) if own.kind != "all-gather"]
+    assert (own.kind, own.asynchronous, own.overlapped) == ("reduce-scatter", True, False)
+    assert (own.array_bytes, own.wire_bytes, own.times) == (ARRAY, ARRAY * 7 / 8, 32)
+
+
 def test_traffic_of_the_loop_by_hand():
     shard = 512 * 4096
     slice_ = 4 * shard + 2 * shard  # a layer of the stack in float32, its bfloat16 written

@@ -305,20 +305,6 @@ def test_leftovers_are_ignored_and_cleaned_at_the_next_start(tmp_path: pathlib.P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "1", "notes"]
 
 
-def test_an_object_store_commits_by_the_manifest_alone(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint_files, "is_local", lambda path: False)
-    run_of(tmp_path, 1, 2, 3, keep=2)
-    (tmp_path / "3" / "manifest.json").unlink()  # as a killed save leaves it
-    assert read_info(tmp_path).step == 2
-    with Checkpointer(tmp_path) as checkpointer:
-        restored = checkpointer.restore(LIKE)
-    assert (restored.step, restored.warnings) == (2, ())
-    assert_same_bits(restored.state, host_state(2))
-    assert [path.name for path in tmp_path.iterdir()] == ["2"]
-
-
 def test_a_later_format_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_files, "FORMAT", 2)

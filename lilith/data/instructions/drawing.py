@@ -38,10 +38,14 @@ class Draw:
     Args:
       seed, kind, index: the stream of random numbers: generator ``kind``, conversation ``index``.
       held_out: draw from the held-out phrasings and number bands instead of the training ones.
+      known_words: of these two, only the number bands are held out.
     """
 
-    def __init__(self, seed: int, kind: str, index: int, *, held_out: bool = False) -> None:
+    def __init__(
+        self, seed: int, kind: str, index: int, *, held_out: bool = False, known_words: bool = False
+    ) -> None:
         self.held_out = held_out
+        self._held_out_words = held_out and not known_words
         split = "held_out" if held_out else "train"
         self.random = random.Random(f"{seed}/{kind}/{index}/{split}")
 
@@ -64,7 +68,7 @@ class Draw:
         mine = [
             item
             for i, item in enumerate(templates)
-            if (i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1) == self.held_out
+            if (i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1) == self._held_out_words
         ]
         return self.random.choice(mine)
 

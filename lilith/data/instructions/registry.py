@@ -71,8 +71,13 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
-def make(name: str, seed: int, index: int, *, held_out: bool = False) -> Conversation:
+def make(
+    name: str, seed: int, index: int, *, held_out: bool = False, known_words: bool = False
+) -> Conversation:
     """Conversation ``index`` of one kind, its metadata complete.
+
+    Args:
+      held_out, known_words: as :class:`lilith.data.instructions.drawing.Draw` takes them.
 
     Raises:
       ConfigError: there is no such kind.
@@ -80,7 +85,7 @@ def make(name: str, seed: int, index: int, *, held_out: bool = False) -> Convers
     if name not in kinds():
         raise ConfigError(f"there is no kind {name!r}{nearest(name, kinds())}")
     kind = kinds()[name]
-    record = kind.function(Draw(seed, name, index, held_out=held_out))
+    record = kind.function(Draw(seed, name, index, held_out=held_out, known_words=known_words))
     if record["metadata"]["domain"] != kind.domain:
         raise ValueError(f"{name} is of domain {kind.domain} and says otherwise")
     split = "held_out" if held_out else "train"

@@ -41,12 +41,18 @@ class ToolPrompt:
 
 
 def tool_call_prompts(
-    seed: int, count: int, *, held_out: bool = True, kinds: Sequence[str] = CALL_KINDS
+    seed: int,
+    count: int,
+    *,
+    held_out: bool = True,
+    known_words: bool = False,
+    kinds: Sequence[str] = CALL_KINDS,
 ) -> list[ToolPrompt]:
     """``count`` different questions, the ``kinds`` in turn.
 
     Args:
       held_out: ask in held-out words about held-out numbers, the default; else in training ones.
+      known_words: ask about held-out numbers in training words.
       kinds: of generated conversations whose first answer is one tool call.
 
     Raises:
@@ -62,7 +68,7 @@ def tool_call_prompts(
     while len(prompts) < count:
         index, at = divmod(turn, len(kinds))
         turn += 1
-        record = make(kinds[at], seed, index, held_out=held_out)
+        record = make(kinds[at], seed, index, held_out=held_out, known_words=known_words)
         if prompt_digest(record) not in seen:
             seen.add(prompt_digest(record))
             messages = record["messages"]
