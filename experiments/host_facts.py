@@ -21,6 +21,7 @@ from lilith.storage import is_local
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CODE = ("lilith", "experiments")
+CODE_FILES = (".py", ".toml", ".jinja", ".jsonl")  # what an installed LILITH consists of
 # Fields that may hold a path; one that is only a name is absent everywhere, which is no difference.
 PATHS = ("path", "base", "adapters", "checkpoint", "reference", "model")
 PATH_ENDING = "files"
@@ -68,11 +69,12 @@ def facts_of(config: Any, command: Mapping[str, Any], packages: Mapping[str, str
 
 
 def code_hashes(root: pathlib.Path) -> dict[str, str]:
-    """A short hash of every Python file of LILITH under ``root``, by its relative path."""
+    """A short hash of every file of LILITH's code under ``root``, by its relative path."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         for folder in CODE
-        for path in sorted((root / folder).rglob("*.py"))
+        for path in sorted((root / folder).rglob("*"))
+        if path.suffix in CODE_FILES
     }
 
 
@@ -130,11 +132,13 @@ def _seen(path: str) -> str:
     """What is at ``path`` on this host: a file with its size, a folder, matches of a pattern."""
     if not is_local(path):
         return _seen_in_bucket(path)
-    path = os.path.expanduser(path)
+    path = os.path.expanduser(os.path.expandvars(path))
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        return "something that this account may not read"
     if os.path.isfile(path):
         return f"a file of {os.path.getsize(path):,} bytes"
-    if os.path.isdir(path):
-        return "a folder"
+    if os.path.isdir(path):  # an empty one may be where nothing is mounted
+        return "a folder" if os.listdir(path) else "an empty folder"
     matches = len(glob.glob(path, recursive=True)) if glob.has_magic(path) else 0
     return f"{matches:,} files" if matches else ABSENT
 

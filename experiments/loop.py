@@ -22,6 +22,7 @@ from experiments import hosts
 from experiments.goodput import Goodput, start_clock
 from experiments.progress import Progress
 from experiments.roll_call import RestartError
+from experiments.same_data import require_same_data
 from experiments.stop_signals import StopSignals
 from experiments.tuning_config import LoopConfig
 from experiments.watchdog import Watchdog
@@ -115,6 +116,7 @@ def train(stage: Stage, progress: Progress, checkpointer: Checkpointer) -> Outco
 
     Raises:
       TrainingError: too many non-finite steps in a row, or a batch without trained tokens.
+      UserError: the hosts have prepared different data.
       RestartError: copies of the state on several devices differ.
       CheckpointError, DataError: what they say.
     """
@@ -129,6 +131,7 @@ def _train(
 ) -> Outcome:
     config = stage.config
     watchdog.working("restoring or making the first state")
+    require_same_data(stage.batches.state())
     code = hosts.RESTART if config.checkpoint.bucket else 2
     checkpointer.on_failure = partial(hosts.fail_soon, code=code)
     optimizer = make_optimizer(config.optimizer, config.train.steps, config.seed)

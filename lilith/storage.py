@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from etils import epath
@@ -70,6 +70,16 @@ def sizes(path: epath.Path) -> dict[str, int]:
     }
 
 
+def read_object(path: epath.Path) -> bytes:
+    """A small object whole, in one request; an open file takes three.
+
+    Raises:
+      OSError and others of :func:`failures`: it can not be read.
+    """
+    content: bytes = _file_system().cat_file(os.fspath(path))
+    return content
+
+
 def open_remote(path: epath.Path) -> IO[bytes]:
     """An object for reading bytes; failures are a :class:`StorageError`, never an early end."""
     with in_words(path, "read"):
@@ -77,8 +87,15 @@ def open_remote(path: epath.Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def local_copy(path: epath.PathLike) -> Iterator[pathlib.Path]:
+def local_copy(
+    path: epath.PathLike, wanted: Callable[[str], bool] = bool
+) -> Iterator[pathlib.Path]:
     """A file or folder on this machine: itself, or a copy for as long as the block lasts.
+
+    A :class:`UserError` of the block that names the copy is raised with ``path`` in its place.
+
+    Args:
+      wanted: of a folder, whether to copy the file of this relative name.
 
     Raises:
       StorageError: it is in a bucket and can not be read.
@@ -86,11 +103,32 @@ def local_copy(path: epath.PathLike) -> Iterator[pathlib.Path]:
     if is_local(path):
         yield pathlib.Path(path)
         return
+    there = remote(path)
     with tempfile.TemporaryDirectory() as scratch:
-        copy = pathlib.Path(scratch, pathlib.PurePath(path).name)
+        copy = pathlib.Path(scratch, there.name)
         with in_words(path, "read"):
-            _file_system().get(os.fspath(path), str(copy), recursive=True)
-        yield copy
+            _fetch(there, copy, wanted)
+        try:
+            yield copy
+        except UserError as error:
+            named = os.fspath(there)
+            error.args = tuple(
+                x.replace(str(copy), named) if isinstance(x, str) else x for x in error.args
+            )
+            raise
+
+
+def _fetch(there: epath.Path, copy: pathlib.Path, wanted: Callable[[str], bool]) -> None:
+    """Copy an object, or the ``wanted`` ones below a folder, to this machine."""
+    names = list(sizes(there))
+    if not names:
+        _file_system().get_file(os.fspath(there), str(copy))
+        return
+    copy.mkdir()
+    if chosen := [name for name in names if wanted(name)]:
+        _file_system().get(
+            [os.fspath(there / name) for name in chosen], [str(copy / name) for name in chosen]
+        )
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -87,6 +88,30 @@ def test_time_and_memory_are_bounded(kind: str) -> None:
     if " characters" in kind:
         assert kind in str(caught.value)
     assert ChatTemplate(CHATML).render(USER).startswith("<|im_start|>user\nhi")
+
+
+def _ignored() -> None:
+    signal.signal(signal.SIGPROF, signal.SIG_IGN)
+
+
+def _blocked() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
+
+
+@pytest.mark.parametrize("refuse", [_ignored, _blocked])
+def test_time_is_bounded_whatever_the_program_does_with_the_alarm(
+    refuse: Callable[[], None],
+) -> None:
+    RENDERER.close()
+    before = signal.getsignal(signal.SIGPROF)
+    refuse()
+    try:
+        with pytest.raises(ChatTemplateError, match=r"took more than 0\.5 s"):
+            ChatTemplate(HOSTILE["empty loops"]).render(USER)
+    finally:
+        signal.signal(signal.SIGPROF, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+        RENDERER.close()
 
 
 @pytest.mark.parametrize("kind", ESCAPES)

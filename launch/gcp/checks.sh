@@ -29,7 +29,7 @@ check_price() {
 }
 
 check_workdir() {
-  [[ $WORKDIR =~ ^gs://[a-z0-9][a-z0-9._-]+/.+[^/]$ ]] ||
+  [[ $WORKDIR =~ ^gs://[a-z0-9][a-z0-9._-]+(/[^/]+)+$ ]] ||
     die "--workdir is '$WORKDIR': name the run's folder in a bucket, gs://BUCKET/RUN, as a machine's own disk is lost with the machine"
 }
 

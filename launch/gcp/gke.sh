@@ -48,7 +48,46 @@ gke_state() { printf '%s' "$STATE_FOLDER/$NAME.gke"; }
 
 kube() { command_line kubectl "${CONTEXT[@]}" "$@" 2>"$ERRORS"; }
 
-failed() { die "$1 failed: $(last_line "$(<"$ERRORS")")"; }
+# failed WHAT: end with one sentence for what kubectl said last.
+failed() {
+  local text
+  text=$(last_line "$(<"$ERRORS")")
+  case $text in
+  *"logged in"* | *Unauthorized* | *credentials* | *"getting token"* | *"auth plugin"*)
+    die "kubectl has no valid credentials ($text): run 'gcloud auth login' and 'gcloud container clusters get-credentials CLUSTER --location=REGION', then the same command again" ;;
+  *refused* | *"no such host"* | *"i/o timeout"* | *"Unable to connect"* | *"context was not found"* | *"does not exist"*)
+    die "kubectl finds no cluster ($text): run 'gcloud container clusters get-credentials CLUSTER --location=REGION', or name another --context" ;;
+  *"no matches for kind"* | *"doesn't have a resource type"*)
+    die "the cluster has no JobSet controller ($text): install it (https://jobset.sigs.k8s.io), then the same command again" ;;
+  *Forbidden* | *forbidden*)
+    die "this account may not do that ($text): ask for the role roles/container.developer" ;;
+  *) die "$1 failed: $text" ;;
+  esac
+}
+
+read_label() { kube get jobset "$NAME" --output='jsonpath={.metadata.labels.lilith-launch}'; }
+
+not_there() { grep -q -F '(NotFound)' -- "$ERRORS"; }
+
+# was_refused TEXT: did the cluster say no, or was there none? After a time-out nobody knows.
+was_refused() {
+  grep -q -i -e 'logged in' -e unauthorized -e credentials -e 'getting token' -e 'auth plugin' \
+    -e refused -e 'no such host' -e forbidden -e 'no matches for kind' <<<"$1"
+}
+
+# undo_create OWNER: after a failed creation. What was created all the same stays known to delete.
+undo_create() {
+  local said label
+  said=$(<"$ERRORS")
+  if label=$(read_label); then
+    [[ $label != "$1" ]] ||
+      die "creating $NAME failed half way ($(last_line "$said")), and it exists: 'gke.sh logs' shows what it does, 'gke.sh delete' ends it"
+    rm -f -- "$(gke_state)"
+  elif not_there || was_refused "$said"; then
+    rm -f -- "$(gke_state)"
+  fi
+  printf '%s\n' "$said" >"$ERRORS"
+}
 
 do_create() {
   local owner=${LILITH_LAUNCH_ID:-$(date -u +%Y%m%d-%H%M%S)-$RANDOM} labelled=/tmp/lilith-launch.yaml
@@ -68,7 +107,7 @@ do_create() {
   fi
   # create, not apply: a JobSet of that name must not be changed.
   kube create --filename="$labelled" || {
-    rm -f -- "$(gke_state)"
+    undo_create "$owner"
     ! grep -q -i 'already exists' -- "$ERRORS" ||
       die "the name $NAME is in use on this cluster: change metadata.name in $FILE"
     failed "creating $NAME"
@@ -97,7 +136,11 @@ do_delete() {
     [[ -f $(gke_state) ]] || die "$NAME was not created by this script from this machine (no $(gke_state)): if it is yours, 'kubectl delete jobset $NAME'"
     owner=$(<"$(gke_state)")
   fi
-  label=$(kube get jobset "$NAME" --output='jsonpath={.metadata.labels.lilith-launch}') || failed "looking up $NAME"
+  label=$(read_label) || {
+    ! not_there ||
+      die "$NAME is not on this cluster and nothing was deleted: name the cluster it was created on with --context, or if it is gone remove $(gke_state)"
+    failed "looking up $NAME"
+  }
   ((DRY_RUN)) || [[ $label == "$owner" ]] ||
     die "$NAME does not carry the label written when it was created from here (lilith-launch=$owner): it is someone else's and was not deleted"
   confirm "delete $NAME?"

@@ -75,9 +75,10 @@ check() {
   ((${#COMMAND[@]})) || die "the arguments of experiments.run are missing: submit.sh ... -- --config pretrain_code --workdir /shared/runs/NAME"
   [[ $WORKDIR ]] || die "--workdir is missing after --: name a folder that every node sees, the run's checkpoints are there"
   local parent=$WORKDIR
-  [[ $WORKDIR == *://* ]] && return
-  while [[ ! -e $parent ]]; do parent=$(dirname -- "$parent"); done
-  [[ -d $parent && -w $parent ]] || die "the workdir $WORKDIR can not be made or written ($parent is not a folder that you can write): choose another"
+  if [[ $WORKDIR != *://* ]]; then # a bucket is tried by the run itself, before anything else
+    while [[ ! -e $parent ]]; do parent=$(dirname -- "$parent"); done
+    [[ -d $parent && -w $parent ]] || die "the workdir $WORKDIR can not be made or written ($parent is not a folder that you can write): choose another"
+  fi
   ((DRY_RUN)) || command -v sbatch >/dev/null || die "there is no sbatch on the PATH: run this on a login node of a Slurm cluster"
 }
 

@@ -30,10 +30,12 @@ from lilith.data.store import (
     stage,
     write_json,
 )
+from lilith.storage import is_local, local_copy
 from lilith.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
 
 _FORMAT = 1  # raise when the layout of the cache or the meaning of its content changes
 _TOKENISED_AT_ONCE = 4_000_000  # bytes of text
+_TOKENIZER_FILES = (".json", ".model")
 _SAMPLE_ORDER = 7  # seed of the order in which documents are drawn for the tokenizer's training
 
 
@@ -61,11 +63,14 @@ def prepare(
       DataError: a required source is absent, no document is left on one of the two sides, or the
         cache can not be written.
       TokenizerError: the tokenizer can not be loaded, or not be trained on so little text.
+      StorageError: a path is in a bucket that can not be read.
     """
     progress = progress or _no_progress
     cache = Path(cache).expanduser().resolve()
     if resume is not None and (finished := cache / f"corpus-{resume}").is_dir():
         return _open_corpus(data, cache, finished)
+    if isinstance(tokenizer, TokenizerConfig) and tokenizer.path:
+        tokenizer = _load(tokenizer)  # first: a wrong path need not wait for the texts
     sources = [_open(config, data) for config in data.sources]
     present = [source for source in sources if isinstance(source, Source)]
     if not present:
@@ -85,8 +90,7 @@ def prepare(
     rows_key = key_of(tokens_key, data.length)
     rows = stage(cache, "rows", rows_key, lambda folder: _pack(tokens, data.length, folder))
 
-    content = read_json(texts / "content.json")
-    names = [source.name for source in data.sources]
+    names, content = [source.name for source in data.sources], read_json(texts / "content.json")
     fingerprint = key_of(names, content, chosen.fingerprint, data.length)
 
     def conclude(folder: Path) -> None:
@@ -158,17 +162,9 @@ def _tokenizer(
     cache: Path,
     progress: Progress,
 ) -> Tokenizer:
-    """The tokenizer itself, loaded, or trained on a sample of the training texts."""
+    """The tokenizer itself, or trained on a sample of the training texts."""
     if not isinstance(wanted, TokenizerConfig):
         return wanted
-    if wanted.path:
-        loaded = load_tokenizer(expand(wanted.path))
-        if loaded.kind != wanted.kind:
-            raise DataError(
-                f"tokenizer.kind is {wanted.kind!r}, but {wanted.path} holds one of kind "
-                f"{loaded.kind!r}; change one of them"
-            )
-        return loaded
     if wanted.kind == ByteTokenizer.kind:
         return ByteTokenizer()
     by_share = _source_shares(data, {source.name: source.bytes for source in report.sources})
@@ -181,6 +177,21 @@ def _tokenizer(
 
     key = key_of(texts.name, to_dict(wanted), by_share)
     return load_tokenizer(stage(cache, "tokenizer", key, build))
+
+
+def _load(wanted: TokenizerConfig) -> Tokenizer:
+    """The tokenizer at ``wanted.path``, on this machine or in a bucket."""
+    path, name = expand(wanted.path), ""
+    if not is_local(path) and path.endswith(_TOKENIZER_FILES):
+        path, _, name = path.rpartition("/")  # files beside it may say which tokens end a document
+    with local_copy(path, lambda file: "/" not in file and file.endswith(_TOKENIZER_FILES)) as here:
+        loaded = load_tokenizer(here / name)
+    if loaded.kind != wanted.kind:
+        raise DataError(
+            f"tokenizer.kind is {wanted.kind!r}, but {wanted.path} holds one of kind "
+            f"{loaded.kind!r}; change one of them"
+        )
+    return loaded
 
 
 def _sample(data: DataConfig, texts: Path, by_share: dict[str, float], size: int) -> Iterator[str]:

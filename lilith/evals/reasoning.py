@@ -209,7 +209,7 @@ def fitted_monitor(results: Sequence[Result]) -> MetacognitiveMonitor:
     """A monitor whose confidence is calibrated on these results.
 
     Raises:
-      CalibrationError: no result has an answer, or all are right, or all wrong.
+      CalibrationError: no result has an answer.
     """
     monitor = MetacognitiveMonitor()
     monitor.calibrate([own.trace for own in results], _labels(results))
@@ -226,7 +226,7 @@ def held_out_confidences(
 
     Raises:
       UserError: an item is among both.
-      CalibrationError: what the calibrator would be fitted on is of one class only, or empty.
+      CalibrationError: what the calibrator would be fitted on has no answer.
     """
     shared = {own.item.problem for own in measured} & {own.item.problem for own in calibration}
     if shared:

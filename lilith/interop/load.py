@@ -15,16 +15,16 @@ from jax.sharding import Mesh
 from lilith.config import ModelConfig
 from lilith.config_parsing import from_dict
 from lilith.interop.gguf import load_gguf
-from lilith.interop.hub import SOURCES, find_model, is_hub_name
-from lilith.interop.huggingface import CONFIG_FILE, load_huggingface
-from lilith.interop.huggingface_config import read_json
+from lilith.interop.hub import SOURCES
+from lilith.interop.huggingface import load_huggingface
 from lilith.interop.huggingface_tokenizer import read_chat_template
-from lilith.interop.safetensors_folder import PICKLES, refusal_of_pickle
+from lilith.interop.locate import Where, at_the_top, locate, refusal_of_reward
 from lilith.interop.weights import Extras, ImportFailed
 from lilith.model.layered import unstack_layers
 from lilith.model.params import Params, abstract_params, count_params
 from lilith.paths import use_compilation_cache
 from lilith.sharding import DEFAULT_RULES, ShardingRules
+from lilith.storage import is_local, local_copy
 from lilith.tokenizer import Tokenizer, load_tokenizer
 from lilith.tokenizer.chat_template import CHATML
 from lilith.train.checkpoint import CheckpointInfo as TrainingCheckpoint
@@ -32,7 +32,6 @@ from lilith.train.checkpoint import load_params, read_info
 from lilith.train.checkpoint_info import abstract_params_of
 from lilith.train.lora import (
     abstract_adapter,
-    is_adapter,
     load_adapter,
     merge,
     read_description,
@@ -42,11 +41,6 @@ from lilith.train.lora_config import LoraConfig
 if TYPE_CHECKING:
     from lilith.inference.language_model import LanguageModel
 
-Where = str | os.PathLike[str]
-ACCEPTED = (
-    "a run's folder or its checkpoints, a .gguf file, a Hugging Face folder (config.json, "
-    "safetensors, tokenizer.json), or a name"
-)
 _TURN_END = "<|im_end|>"
 
 
@@ -66,7 +60,7 @@ class CheckpointInfo:
     chat_template: str | None  # Jinja, untrusted
     stop_ids: tuple[int, ...]  # any of these ends an answer
     add_bos: bool  # whether a text begins with the tokenizer's bos
-    files: tuple[pathlib.Path, ...]  # that were read
+    files: tuple[pathlib.Path, ...]  # that were read on this machine; none of a bucket's
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -99,7 +93,9 @@ def load_checkpoint(
     Args:
       where: a run's folder, its ``checkpoints`` or one step inside; a ``.gguf`` file; a Hugging
         Face folder; a name (``smollm2-135m-instruct``, or ``org/name`` of the Hugging Face hub),
-        which is downloaded on first use. What exists as a path is taken for the path.
+        which is downloaded on first use. What exists as a path is taken for the path. All but a
+        name may be in a bucket, ``gs://BUCKET/RUN``: a run's arrays are read from there, anything
+        else is copied to a temporary folder first.
       mesh: devices to spread the weights over by ``rules``; None: the default device.
       dtype: the type weights are kept and computed in. None: float32 on a CPU, which has no fast
         products of smaller types; elsewhere as stored.
@@ -148,9 +144,13 @@ def load_model(
     Args:
       layered: give ``layers`` as a tuple of one dict a layer; else stacked, as training wants them.
     """
-    kind, path, name = _locate(where)
+    kind, path, name = locate(where)
     if step is not None and kind != "lilith":
         raise ImportFailed(f"step is {step}, but {path} is no run of LILITH and has no steps")
+    if kind == "bucket":
+        with local_copy(path, at_the_top) as copy:
+            loaded = load_model(copy, mesh=mesh, rules=rules, dtype=dtype, layered=layered)
+        return (*loaded[:3], replace(loaded[3], where=path, files=()))
     if kind == "lilith":
         return _load_own(path, mesh, rules, dtype, step, layered)
     if kind == "adapter":
@@ -183,61 +183,6 @@ def _describe(
     )
 
 
-def _locate(where: Where) -> tuple[str, str, str | None]:
-    """The kind of model at ``where``, its path, and its name if it was found by one."""
-    text = os.fspath(where)
-    if "://" in text:  # an object store, where runs keep their checkpoints
-        return "lilith", text, None
-    path = pathlib.Path(text).expanduser()
-    if text and path.exists():
-        kind, path = _kind_of(path)
-        return kind, str(path), None
-    # org/name is a name where no folder org is: with one, the path has a mistake in it.
-    named = is_hub_name(text) and not path.parent.exists()
-    if not named and (
-        isinstance(where, pathlib.PurePath)
-        or not text
-        or text.startswith(("~", "."))
-        or {"/", os.sep} & set(text)
-        or path.suffix in (".gguf", *PICKLES)
-    ):
-        raise ImportFailed(f"there is nothing at {text!r}; LILITH loads {ACCEPTED}")
-    kind, path = _kind_of(find_model(text))
-    return kind, str(path), text
-
-
-def _kind_of(path: pathlib.Path) -> tuple[str, pathlib.Path]:
-    """What an existing path holds, and the path to read it from."""
-    if path.is_file():
-        if path.suffix in PICKLES:
-            raise ImportFailed(refusal_of_pickle(path.parent, path.name))
-        if path.suffix == ".safetensors" or path.name == CONFIG_FILE:
-            raise ImportFailed(f"{path} is one file of a model; name its folder, {path.parent}")
-        return "gguf", path  # whatever it is called, its first bytes say whether it is one
-    if is_adapter(path):
-        return "adapter", path
-    if (path / "reward.json").is_file():
-        raise ImportFailed(_refusal_of_reward(path))
-    if (path / "checkpoints").is_dir() or (path / "manifest.json").is_file():
-        return "lilith", path
-    if (path / CONFIG_FILE).is_file() and "model_type" in read_json(path / CONFIG_FILE):
-        return "huggingface", path
-    if any(child.is_dir() and child.name.isdecimal() for child in path.iterdir()):
-        return "lilith", path
-    files = sorted(path.glob("*.gguf"))
-    if len(files) == 1:
-        return "gguf", files[0]
-    if files:
-        raise ImportFailed(
-            f"{path} holds {len(files)} GGUF files; name one: {', '.join(f.name for f in files)}"
-        )
-    if any(child.suffix in (".safetensors", *PICKLES) for child in path.iterdir()) or any(
-        (path / name).is_file() for name in (CONFIG_FILE, "adapter_config.json")
-    ):
-        return "huggingface", path  # whose reader says what is missing
-    raise ImportFailed(f"{path} holds no model; LILITH loads {ACCEPTED}")
-
-
 def _load_own(
     where: str,
     mesh: Mesh | None,
@@ -250,7 +195,7 @@ def _load_own(
     found = read_info(where, step)
     experiment = json.loads(found.config_json)
     if experiment["stage"] == "reward":
-        raise ImportFailed(_refusal_of_reward(found.directory))
+        raise ImportFailed(refusal_of_reward(found.directory))
     if experiment.get("lora", {}).get("rank"):
         return _load_trained_adapter(found, experiment, mesh, rules, dtype, layered)
     config = from_dict(ModelConfig, experiment["model"], "model")
@@ -258,8 +203,8 @@ def _load_own(
         config = replace(config, param_dtype=dtype, compute_dtype=dtype)
     if found.tokenizer_directory is None:
         raise ImportFailed(f"the checkpoint {found.directory} holds no tokenizer")
-    folder = pathlib.Path(os.fspath(found.tokenizer_directory))
-    tokenizer = load_tokenizer(folder)
+    with local_copy(found.tokenizer_directory) as folder:
+        tokenizer, template = load_tokenizer(folder), read_chat_template(folder)
     # A model that has seen no conversations has no template, unless one lies beside its tokenizer.
     default = None if experiment["stage"] == "pretrain" else CHATML
     stops = [tokenizer.eos_id, tokenizer.special_tokens.get(_TURN_END, tokenizer.eos_id)]
@@ -274,10 +219,10 @@ def _load_own(
         licence=None,
         quantisation=None,
         dtype=config.param_dtype,
-        chat_template=read_chat_template(folder) or default,
+        chat_template=template or default,
         stop_ids=tuple(dict.fromkeys(stops)),
         add_bos=experiment.get("add_bos", True),  # every document of pretraining begins so
-        files=(pathlib.Path(os.fspath(found.directory)),),
+        files=_local_files(found),
     )
     stacked = _load_policy(found, abstract_params(config, mesh, rules))
     params = unstack_layers(stacked, release=True) if layered else stacked
@@ -292,11 +237,9 @@ def _load_policy(found: TrainingCheckpoint, target: Params) -> Params:
     return load_params(found.directory, saved | {"policy": target})["policy"]
 
 
-def _refusal_of_reward(where: object) -> str:
-    return (
-        f"{where} is a reward model, which scores texts and writes none; lilith.interop."
-        "reward_model.load_reward_model reads the folder reward_model of its run"
-    )
+def _local_files(found: TrainingCheckpoint) -> tuple[pathlib.Path, ...]:
+    """The checkpoint's folder, unless it is in a bucket."""
+    return (pathlib.Path(found.directory),) if is_local(found.directory) else ()
 
 
 def _load_trained_adapter(
@@ -314,15 +257,18 @@ def _load_trained_adapter(
     )
     params = merge_adapters(params, config, experiment["adapters"])
     adapter = load_params(found.directory, abstract_adapter(config, lora, mesh, rules))
-    directory = pathlib.Path(os.fspath(found.directory))
+    template = None
+    if found.tokenizer_directory is not None:
+        with local_copy(found.tokenizer_directory) as folder:
+            template = read_chat_template(folder)
     info = replace(
         info,
-        where=str(directory),
+        where=str(found.directory),
         kind="lilith",
         name=experiment["name"],
         step=found.step,
-        chat_template=read_chat_template(directory / "tokenizer") or info.chat_template,
-        files=(*info.files, directory),
+        chat_template=template or info.chat_template,
+        files=(*info.files, *_local_files(found)),
     )
     return merge(params, adapter, lora), config, tokenizer, info
 
@@ -354,9 +300,11 @@ def merge_adapters(params: Params, config: ModelConfig, folders: Iterable[str]) 
 
     Raises:
       AdapterError: one can not be read, or was made for another model.
+      StorageError: one is in a bucket that can not be read.
     """
     for folder in folders:
-        params = merge(params, *load_adapter(pathlib.Path(folder).expanduser(), config))
+        with local_copy(os.path.expanduser(folder), at_the_top) as here:
+            params = merge(params, *load_adapter(here, config))
     return params
 
 

@@ -181,11 +181,13 @@ class Calibrator:
         ``features`` is a list of mappings from ``FEATURES`` to numbers, where None or an absent
         name is a missing one, or a list of plain scores. ``penalty`` is the weight of half the
         squared weights beside the log-loss. The isotonic part is fitted on scores of folds that
-        the logistic part has not seen, and keeps 1 / (n + 2) away from 0 and 1.
+        the logistic part has not seen, and keeps 1 / (n + 2) away from 0 and 1. Where all n answers
+        are wrong (or all right) nothing tells them apart: every answer gets 1 / (n + 2) (or what is
+        left to 1), Laplace's rule of succession.
 
         Raises:
           CalibrationError: no items, lengths that differ, an unknown feature, NaN, a label other
-            than 0 and 1, one class only, or a penalty that is not above 0.
+            than 0 and 1, or a penalty that is not above 0.
         """
         from sklearn.isotonic import IsotonicRegression
 
@@ -193,15 +195,19 @@ class Calibrator:
             raise CalibrationError(f"penalty is {penalty}; it must be above 0")
         names, table = _table(features)
         _, right = _checked(np.zeros(len(table)), labels)
-        _check_both_classes(right)
         means, scales = _mean_and_scale(table)
-        design = _design(table, means, scales)
-        weights = _logistic(design, right, penalty)
         bound = 1 / (len(right) + 2)
-        isotonic = IsotonicRegression(y_min=bound, y_max=1 - bound, out_of_bounds="clip")
-        isotonic.fit(_unseen_scores(design, right, penalty), right)
-        thresholds, kept = np.unique(isotonic.X_thresholds_, return_index=True)
         size = len(names)
+        if right.min() == right.max():
+            weights, thresholds = np.zeros(2 * size + 1), np.zeros(1)
+            values = np.array([np.clip(right[0], bound, 1 - bound)])
+        else:
+            design = _design(table, means, scales)
+            weights = _logistic(design, right, penalty)
+            isotonic = IsotonicRegression(y_min=bound, y_max=1 - bound, out_of_bounds="clip")
+            isotonic.fit(_unseen_scores(design, right, penalty), right)
+            thresholds, kept = np.unique(isotonic.X_thresholds_, return_index=True)
+            values = isotonic.y_thresholds_[kept]
         return cls(
             features=names,
             means=tuple(means.tolist()),
@@ -210,7 +216,7 @@ class Calibrator:
             missing_weights=tuple(weights[size:-1].tolist()),
             intercept=float(weights[-1]),
             thresholds=tuple(thresholds.tolist()),
-            values=tuple(np.maximum.accumulate(isotonic.y_thresholds_[kept]).tolist()),
+            values=tuple(np.maximum.accumulate(values).tolist()),
             examples=len(right),
         )
 

@@ -280,6 +280,9 @@ def main() -> None:
     compiled("{{ [1]|tojson }}").render()  # all imports are done before the limits hold
     confine(settings["memory"])
     alarm = getattr(signal, "setitimer", None)
+    if alarm:  # whoever started this process may ignore or block the alarm (libtpu does)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     for line in sys.stdin:
         if alarm:  # at its end the default action ends the process, in C code too
             alarm(signal.ITIMER_PROF, settings["seconds"])

@@ -26,7 +26,15 @@ from typing import Any
 from etils import epath
 
 from lilith.config import UserError
-from lilith.storage import StorageError, failures, in_words, is_local, remote, sizes
+from lilith.storage import (
+    StorageError,
+    failures,
+    in_words,
+    is_local,
+    read_object,
+    remote,
+    sizes,
+)
 
 FORMAT = 1  # raised when a reader of this version could not read what is written
 ARRAYS = "state"
@@ -327,6 +335,8 @@ def _sizes(directory: epath.Path) -> dict[str, int]:
 
 
 def _crc32(path: epath.Path) -> int:
+    if not is_local(path):  # no object above CHECKSUM_FILE has one
+        return zlib.crc32(read_object(path))
     value = 0
     with path.open("rb") as file:
         while block := file.read(_READ):
@@ -347,7 +357,8 @@ def read_manifest(directory: epath.Path) -> dict[str, Any]:
       CheckpointError: it is of a later format.
     """
     try:
-        text = (directory / MANIFEST).read_bytes()
+        path = directory / MANIFEST
+        text = path.read_bytes() if is_local(path) else read_object(path)
     except failures() as error:
         raise DamagedCheckpointError(f"{MANIFEST} can not be read: {words_of(error)}") from None
     try:

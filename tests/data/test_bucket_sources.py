@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import pathlib
+import tempfile
 
 import pytest
+import tokenizers
 from fake_bucket import URL, FakeBucket
 
 from lilith.config import DataConfig, SourceConfig, TokenizerConfig
@@ -14,6 +16,7 @@ from lilith.data import prepare
 from lilith.data.files import find_files, open_lines, size_and_time
 from lilith.data.report import DataError
 from lilith.storage import StorageError, remote
+from lilith.tokenizer import ByteTokenizer, Tokenizer, TokenizerError, load_tokenizer
 
 NAMES = (
     "a/one.txt", "a/two.md", "a/.hidden/three.txt", "a/node_modules/four.txt", "a/b/five.txt",
@@ -64,6 +67,80 @@ def test_a_corpus_of_a_bucket_is_that_of_the_same_files(
     assert there.report.sources[0].documents == here.report.sources[0].documents > 40
     bucket.put("corpus/a.jsonl", b'{"text": "changed"}\n')
     assert corpus_at(f"{URL}/corpus").fingerprint != there.fingerprint
+
+
+def test_a_tokenizer_of_a_bucket_is_that_of_the_same_files(
+    bucket: FakeBucket, tmp_path: pathlib.Path
+) -> None:
+    """A folder that was saved, and a tokenizer.json with what stands beside it."""
+    bucket.put("corpus.txt", b"\n\n".join(b"paragraph %d of the text" % i for i in range(4000)))
+    source = SourceConfig(name="own", kind="text", path=f"{URL}/corpus.txt")
+    data = DataConfig(
+        sources=(source,), length=32, validation_fraction=0.2, max_document_kilobytes=4
+    )
+    written = tokenizers.Tokenizer(tokenizers.models.BPE())
+    written.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    written.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        special_tokens=["<s>", "</s>", "<|endoftext|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+    )  # fmt: skip
+    written.train_from_iterator(["some text to learn pairs from"], trainer)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    written.save(str(theirs / "tokenizer.json"))
+    (theirs / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    ByteTokenizer().save(tmp_path / "own")
+    for name in ("own", "theirs"):
+        for path in (tmp_path / name).iterdir():
+            bucket.put(f"{name}/{path.name}", path.read_bytes())
+    bucket.put("theirs/model.safetensors", b"big")
+
+    def tokenizer_at(path: str, kind: str) -> Tokenizer:
+        wanted = TokenizerConfig(kind=kind, path=path)
+        return prepare(data, wanted, cache=tmp_path / "cache").tokenizer
+
+    for name, kind in (
+        ("own", "bytes"), ("theirs", "huggingface"), ("theirs/tokenizer.json", "huggingface"),
+    ):  # fmt: skip
+        there = tokenizer_at(f"{URL}/{name}", kind)
+        assert there.fingerprint == load_tokenizer(tmp_path / name).fingerprint, name
+        if kind == "huggingface":
+            assert there.eos_id == there.special_tokens["</s>"]  # as the file beside it says
+    assert "read theirs/model.safetensors" not in bucket.calls
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        ("gs://no-such-bucket/t", StorageError, "can not be read: there is no such bucket or ob"),
+        (f"{URL}/none", StorageError, "can not be read: there is no such bucket or object; check"),
+        (f"{URL}/t/none.json", TokenizerError, "can not be read"),
+        (
+            f"{URL}/corpus",
+            TokenizerError,
+            "no tokenizer found at .*: expected a folder with",
+        ),
+        (f"{URL}/damaged", TokenizerError, r"damaged/lilith_tokenizer.json is damaged: "),
+        (f"{URL}/t", DataError, "kind is 'huggingface', but .* holds one of kind 'bytes'"),
+        ("s3://tests/t", StorageError, "is no path that can be used; give gs://BUCKET/NAME"),
+    ],
+)
+def test_a_tokenizer_that_can_not_be_had_ends_before_the_texts_are_read(
+    bucket: FakeBucket, tmp_path: pathlib.Path, path: str, error: type[Exception], words: str
+) -> None:
+    bucket.put("corpus/a.txt", b"text")
+    bucket.put("damaged/lilith_tokenizer.json", b"{")
+    ByteTokenizer().save(tmp_path / "t")
+    bucket.put("t/lilith_tokenizer.json", (tmp_path / "t/lilith_tokenizer.json").read_bytes())
+    source = SourceConfig(name="own", kind="text", path=f"{URL}/corpus")
+    wanted = TokenizerConfig(kind="huggingface", path=path)
+    with pytest.raises(error, match=words) as caught:
+        prepare(DataConfig(sources=(source,)), wanted, cache=tmp_path / "cache")
+    assert path in str(caught.value)
+    assert tempfile.gettempdir() not in str(caught.value)
+    assert "read corpus/a.txt" not in bucket.calls
+    assert not (tmp_path / "cache").exists()
 
 
 def test_conversations_of_a_bucket(bucket: FakeBucket) -> None:

@@ -197,11 +197,17 @@ def test_no_item_is_judged_by_a_calibrator_fitted_on_it() -> None:
     assert leaked.calibrator is not None
 
 
-def test_answers_of_one_class_leave_a_note() -> None:
+def test_answers_of_one_class_are_calibrated_to_its_share() -> None:
     measured = [result(i, "8") for i in range(10)]
     found = figures_by_kind(measured)["own"]
+    assert found.calibrated is not None
+    assert found.calibrated.ece == pytest.approx(1 / 10)  # each fold was fitted on eight wrong ones
+
+
+def test_no_answers_leave_a_note() -> None:
+    found = figures_by_kind([result(i, None) for i in range(10)])["own"]
     assert (found.calibrated, found.accuracy) == (None, 0.0)
-    assert "all 8 answers are wrong" in found.note
+    assert "no trace has an answer" in found.note
     assert markdown_row("direct", "own", found).endswith("| - |")
     with pytest.raises(CalibrationError, match="no trace has an answer"):
         fitted_monitor([result(0, None)])

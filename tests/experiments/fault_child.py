@@ -2,12 +2,13 @@
 
 FAULT is ``hang:STEP`` (this process stops reading batches there), ``flip:STEP`` (a bit of its
 weights changes), ``figures:STEP`` (it reads another loss than it has), ``crash:STEP`` (an exception
-that nobody expects), ``code`` (a changed source file), ``batch`` (another config) or ``blind`` (no
-dataset is there).
+that nobody expects), ``code`` (a changed source file), ``batch`` (another config), ``blind`` (no
+dataset is there) or ``text`` (one letter of the dataset is another).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import experiments.host_facts
 import experiments.loop
 import experiments.run
+import lilith.data.code
 from lilith.train.state import TrainState
 
 
@@ -63,6 +65,10 @@ def main() -> int:
         experiments.host_facts.code_hashes = lambda root: hashes(root) | changed
     elif fault == "blind":
         experiments.host_facts._seen = lambda path: experiments.host_facts.ABSENT
+    elif fault == "text":
+        os.environ["LILITH_CACHE"] += "_of_another_host"
+        read = lilith.data.code.read_text
+        lilith.data.code.read_text = lambda *file: str(read(*file)).replace("self", "salf")
     elif fault == "batch":
         sys.argv += ["--set", "train.batch=16"]
     else:

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,7 @@ from experiments.hosts import RESTART
 from lilith.train.checkpoint import list_checkpoints
 from lilith.train.metrics import read_metrics
 
+A_MINUTE = 60.0  # in which the rest of a run stop when one is lost
 LONG = "train.steps=100000"  # steps that no test waits for
 # What is not looked at here is not computed.
 QUICK = ("train.sample_every=0", "train.eval_every=100000")
@@ -56,7 +58,10 @@ def test_four_go_on_as_two_and_one_after_a_stop_a_corruption_and_a_signal(
     four = runs.start(4, workdir, "checkpoint.keep=9")
     wait_until(four[0], lambda: last_logged(workdir) >= 2 * EVERY + 2, SECONDS)
     four[2].send_signal(signal.SIGSTOP)
-    for output in ended([four[0], four[1], four[3]], RESTART):
+    stopped = time.monotonic()
+    outputs = ended([four[0], four[1], four[3]], RESTART)
+    assert time.monotonic() - stopped < A_MINUTE
+    for output in outputs:
         words = last_words(output)
         assert "process 2 (" in words
         assert "is lost: it gave no sign of life for 30 s" in words
@@ -106,7 +111,9 @@ def test_a_killed_process_stops_the_other_at_once(
     two = runs.start(2, workdir, LONG)
     wait_until(two[0], lambda: last_logged(workdir) > EVERY, SECONDS)
     two[lost].kill()
+    killed = time.monotonic()
     (output,) = ended([two[1 - lost]], RESTART)
+    assert time.monotonic() - killed < A_MINUTE
     words = last_words(output)
     assert re.search(rf"process {lost} \(.+\) is lost: its connection closed", words)
     assert re.search(r"\(last known to be at: .*step \d+\)", words)
@@ -199,6 +206,18 @@ def test_hosts_that_differ_stop_before_anything_is_written(
         assert "process 0 (" in output.err
         assert "process 1 (" in output.err
     assert not workdir.exists()
+
+
+def test_files_of_other_contents_on_one_host_stop_before_the_first_step(
+    runs: Runs, tmp_path: pathlib.Path
+) -> None:
+    workdir = tmp_path / "run"
+    for output in ended(runs.start(2, workdir, fault="text"), 2):
+        words = last_words(output)
+        assert re.search(r"process 1 \(.+\) prepared other data than process 0 \(", words)
+        assert "put the same files on every host" in words
+    assert last_logged(workdir) == 0
+    assert saved_steps(workdir) == []
 
 
 def test_a_host_that_does_not_come_is_named(runs: Runs, tmp_path: pathlib.Path) -> None:

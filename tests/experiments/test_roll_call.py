@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import socket
 import threading
@@ -154,20 +155,41 @@ def test_many_hosts_make_one_sentence() -> None:
     assert some_of(["a"]) == "a"
 
 
-def test_the_facts_are_those_of_the_config_and_the_machine(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "corpus").mkdir()
+def test_the_facts_are_those_of_the_config_and_the_machine(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("corpus", "not_mounted"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "corpus" / "a.txt").touch()
     (tmp_path / "chats.txt").write_text("12345")
+    monkeypatch.setenv("CHATS", str(tmp_path / "chats.txt"))
+    paths = [tmp_path / name for name in ("corpus", "chats.txt", "*.txt", "no", "not_mounted")]
     sources = [
-        SourceConfig(name=name, kind="text", path=str(tmp_path / path))
-        for name, path in (("a", "corpus"), ("b", "chats.txt"), ("c", "*.txt"), ("d", "no"))
+        SourceConfig(name=name, kind="text", path=str(path))
+        for name, path in zip("abcdef", [*paths, "$CHATS"])
     ]
     config = ExperimentConfig(data=DataConfig(sources=tuple(sources)))
     facts = facts_of(config, {"--workdir": "runs/x"}, {"jax": "1"})
-    assert list(facts["seen"].values()) == ["a folder", "a file of 5 bytes", "1 files", "absent"]
+    assert list(facts["seen"].values()) == [
+        "a folder", "a file of 5 bytes", "1 files", "absent", "an empty folder",
+        "a file of 5 bytes",
+    ]  # fmt: skip
+    assert "data.sources.5.path ($CHATS)" in facts["seen"]
     assert facts["config"]["--workdir"] == "runs/x"
     assert facts["config"]["data.sources.1.name"] == "b"
-    assert "experiments/host_facts.py" in facts["code"]
+    assert {"experiments/host_facts.py", "lilith/reasoning/constitution.toml"} <= set(facts["code"])
     assert difference([facts, facts], ["a", "b"]) is None
+
+
+def test_what_may_not_be_read_differs_from_what_may(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root, who runs some tests, everything may be read: the question is answered here."""
+    (tmp_path / "a.txt").touch()
+    assert host_facts._seen(str(tmp_path / "a.txt")) == "a file of 0 bytes"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert host_facts._seen(str(tmp_path / "a.txt")) == "something that this account may not read"
+    assert host_facts._seen(str(tmp_path / "b.txt")) == "absent"
 
 
 def test_a_changed_file_changes_the_code(tmp_path: pathlib.Path) -> None:

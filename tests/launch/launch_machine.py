@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pty
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -79,6 +80,26 @@ class Machine:
         unmatched = self.fake / "unmatched"
         assert not unmatched.exists(), unmatched.read_text()
         return ended
+
+    def asked(self, answer: str, script: str, *arguments: str) -> tuple[int, str]:
+        """As :meth:`run` at a terminal where a person types ``answer``: exit code and output."""
+        person, terminal = pty.openpty()
+        try:
+            os.write(person, f"{answer}\n".encode())
+            ended = subprocess.run(
+                ["bash", str(LAUNCH / script), *arguments],
+                cwd=self.folder / "home",
+                env=self.environment(),
+                stdin=terminal,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=120,
+            )
+        finally:
+            os.close(terminal)
+            os.close(person)
+        return ended.returncode, ended.stdout
 
     def calls(self) -> list[str]:
         """The calls so far, as one would type them, with changing paths named."""

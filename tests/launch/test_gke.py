@@ -7,12 +7,13 @@ import re
 
 import pytest
 import yaml
-from launch_machine import LAUNCH, Machine
+from launch_machine import LAUNCH, Machine, golden
 
 from experiments.run import load_config
 
 SCRIPT = "gcp/gke.sh"
 FILE = LAUNCH / "gcp" / "gke.yaml"
+NOT_THERE = (1, 'Error from server (NotFound): jobsets.jobset.x-k8s.io "lilith-7b" not found')
 NOT_OURS = "was not created by this script from this machine"
 
 
@@ -67,6 +68,16 @@ def test_a_pod_is_told_and_given_time_to_save(job: dict) -> None:
     assert pod["containers"][0]["command"][0] == "python"
 
 
+def test_a_run_that_refuses_its_command_is_not_started_again(jobset: dict, job: dict) -> None:
+    (rule,) = job["podFailurePolicy"]["rules"]
+    (container,) = job["template"]["spec"]["containers"]
+    exits = {"containerName": container["name"], "operator": "In", "values": [2]}
+    assert rule == {"action": "FailJob", "onExitCodes": exits}
+    assert jobset["spec"]["failurePolicy"]["rules"] == [
+        {"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
+    ]
+
+
 def test_a_spot_node_s_taint_is_tolerated(job: dict) -> None:
     pod = job["template"]["spec"]
     assert pod["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
@@ -100,20 +111,18 @@ def cluster(machine: Machine) -> Machine:
 
 
 def test_create_logs_and_delete(cluster: Machine) -> None:
-    assert cluster.run(SCRIPT, "create", "--file", "mine.yaml", "--yes").returncode == 0
-    logs = cluster.run(SCRIPT, "logs", "--context", "gke_one")
-    assert (logs.returncode, logs.stdout) == (0, "logs of every pod: runs/lilith-7b/logs\n")
-    assert cluster.run(SCRIPT, "delete", "--yes").returncode == 0
-    assert cluster.calls() == [
-        "kubectl label --local --filename=mine.yaml lilith-launch=id-1 --output=yaml",
-        "kubectl create --filename=SCRATCH.yaml",
-        "kubectl --context=gke_one get pods "
-        "--selector=jobset.sigs.k8s.io/jobset-name=lilith-7b --output=name",
-        "kubectl --context=gke_one logs pod/a",
-        "kubectl --context=gke_one logs pod/b",
-        "kubectl get jobset lilith-7b --output='jsonpath={.metadata.labels.lilith-launch}'",
-        "kubectl delete jobset lilith-7b",
-    ]
+    for command, words in (
+        ("create", ["--file", "mine.yaml", "--yes"]), ("logs", ["--context", "gke_one"]),
+        ("delete", ["--yes"]),
+    ):  # fmt: skip
+        cluster.forget_calls()
+        ended = cluster.run(SCRIPT, command, *words)
+        assert ended.returncode == 0
+        golden(cluster, f"gke_{command}", ended)
+    logs = cluster.folder / "home" / "runs" / "lilith-7b" / "logs"
+    assert {path.name: path.read_text() for path in logs.iterdir()} == {
+        "a.log": "a line\n", "b.log": "a line\n",
+    }  # fmt: skip
     assert NOT_OURS in cluster.run(SCRIPT, "delete", "--yes").stderr  # forgotten
 
 
@@ -154,9 +163,62 @@ def test_bad_input(cluster: Machine) -> None:
     refused(cluster, ["create", "--what"], "no option --what")
     assert not cluster.calls()
     cluster.answer("kubectl*create *", (1, 'jobsets "lilith-7b" already exists'))
+    cluster.answer("kubectl*get jobset *", "someone-else")
     refused(cluster, create, "the name lilith-7b is in use on this cluster")
-    cluster.answer("kubectl*create *", (1, "You must be logged in to the server"))
-    refused(cluster, create, "must be logged in")
+    assert not list(cluster.states.iterdir())
+
+
+BAD_CLUSTERS = {
+    "no credentials": (
+        "error: You must be logged in to the server (Unauthorized)", "run 'gcloud auth login' and",
+    ),
+    "no cluster": (
+        "The connection to the server localhost:8080 was refused - did you specify the right host?",
+        "kubectl finds no cluster",
+    ),
+    "no controller": (
+        'error: resource mapping not found: no matches for kind "JobSet" in version "jobset',
+        "has no JobSet controller",
+    ),
+    "no permission": (
+        "Error from server (Forbidden): jobsets.jobset.x-k8s.io is forbidden: User x cannot create",
+        "ask for the role roles/container.developer",
+    ),
+    "anything else": ("error: the moon is full", "creating lilith-7b failed: error: the moon is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_CLUSTERS)
+def test_a_cluster_that_can_not_be_used_is_one_sentence(cluster: Machine, case: str) -> None:
+    said, sentence = BAD_CLUSTERS[case]
+    cluster.answer("kubectl*create *", (1, said))
+    cluster.answer("kubectl*get jobset *", NOT_THERE if case == "anything else" else (1, said))
+    refused(cluster, ["create", "--file", "mine.yaml", "--yes"], sentence)
+    assert not list(cluster.states.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("id-1", "creating lilith-7b failed half way (error: timed out), and it exists"),
+        ((1, "error: timed out"), "creating lilith-7b failed: error: timed out"),
+    ],
+)
+def test_what_was_created_half_way_can_still_be_deleted(
+    cluster: Machine, answer: str | tuple[int, str], sentence: str
+) -> None:
+    cluster.answer("kubectl*create *", (1, "error: timed out"))
+    cluster.answer("kubectl*get jobset *", answer)
+    refused(cluster, ["create", "--file", "mine.yaml", "--yes"], sentence)
+    cluster.answer("kubectl*get jobset *", "id-1")
+    assert cluster.run(SCRIPT, "delete", "--yes").returncode == 0
+
+
+def test_on_another_cluster_nothing_is_deleted_and_nothing_forgotten(cluster: Machine) -> None:
+    cluster.run(SCRIPT, "create", "--file", "mine.yaml", "--yes")
+    cluster.answer("kubectl*get jobset *", NOT_THERE)
+    refused(cluster, ["delete", "--yes"], "is not on this cluster and nothing was deleted")
+    assert (cluster.states / "lilith-7b.gke").exists()
 
 
 def test_no_kubectl(machine: Machine) -> None:

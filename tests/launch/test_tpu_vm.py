@@ -14,6 +14,7 @@ from launch_machine import (
     STATE,
     TPU_VM,
     Machine,
+    billed,
     deleted,
     golden,
     refused,
@@ -76,6 +77,8 @@ BAD_SPELLING = {
     "a topology of other axes": ([*CREATE, "--topology", "8x8"], "has 2 axes and v5p has 3"),
     "a topology in words": ([*CREATE, "--topology", "cube"], "write it as 4x4x4"),
     "a local workdir": ([*CREATE, "--workdir", "runs/x"], "gs://BUCKET/RUN"),
+    "a bucket alone": ([*CREATE, "--workdir", "gs://my-bucket/"], "gs://BUCKET/RUN"),
+    "a folder without a name": ([*CREATE, "--workdir", "gs://my-bucket//x"], "gs://BUCKET/RUN"),
     "a region without a price": ([*CREATE, "--zone", "mars-north1-a"], "no price for v5p in mars"),
     "an option that is none": ([*CREATE, "--spott", "x"], "no option --spott"),
     "an option without a value": ([*CREATE, "--type"], "--type needs a value"),
@@ -145,6 +148,20 @@ def test_quota_that_can_not_be_read_is_said_and_left_to_the_service(cloud: Machi
 
 def test_nobody_to_ask(cloud: Machine) -> None:
     refused(cloud, [word for word in CREATE if word != "--yes"], "add --yes")
+
+
+@pytest.mark.parametrize("answer", ["no", "y", ""])
+def test_a_person_who_does_not_say_yes_is_billed_nothing(cloud: Machine, answer: str) -> None:
+    code, seen = cloud.asked(answer, TPU_VM, *(word for word in CREATE if word != "--yes"))
+    assert (code, billed(cloud)) == (2, [])
+    price, question = seen.index("about $107.52 an hour"), seen.index("create big? [yes/no]")
+    assert price < question < seen.index("not confirmed: nothing was done")
+    assert not (cloud.states / "big.state").exists()
+
+
+def test_a_person_who_says_yes_gets_it(cloud: Machine) -> None:
+    code, seen = cloud.asked("yes", TPU_VM, *(word for word in CREATE if word != "--yes"))
+    assert (code, len(billed(cloud))) == (0, 1), seen
 
 
 # --- creation that fails, whole or half

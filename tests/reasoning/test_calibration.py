@@ -194,10 +194,20 @@ def test_bad_input_is_named(measure: Any, scores: Any, labels: Any, words: str) 
         measure(scores, labels)
 
 
-@pytest.mark.parametrize("measure", [auroc, Calibrator.fit])
-def test_one_class_only_is_refused(measure: Any) -> None:
+def test_one_class_has_no_ranking() -> None:
     with pytest.raises(CalibrationError, match="all 3 answers are right"):
-        measure([0.1, 0.2, 0.3], [1, 1, 1])
+        auroc([0.1, 0.2, 0.3], [1, 1, 1])
+
+
+@pytest.mark.parametrize(("label", "confidence"), [(0, 0.2), (1, 0.8)])
+def test_one_class_gives_every_answer_the_same_confidence(
+    label: int, confidence: float, tmp_path: pathlib.Path
+) -> None:
+    rows = [{"vote_share": 0.1 * i, "p_true": None} for i in range(3)]
+    fitted = Calibrator.fit(rows, [label] * 3)
+    np.testing.assert_allclose(fitted.predict([*rows, {"vote_share": 5.0}]), confidence)
+    fitted.save(tmp_path / "own.json")
+    assert Calibrator.load(tmp_path / "own.json") == fitted
 
 
 @pytest.mark.parametrize("measure", [ece, brier])
