@@ -60,19 +60,20 @@ def config() -> PipelineConfig:
                 decay_fraction=0.5, final_fraction=0.02, weight_decay=0.1,
             ),
             train=TrainConfig(
-                steps=300, batch=16, log_every=10, eval_every=150, eval_rows=32, sample_every=300,
+                steps=200, batch=16, log_every=10, eval_every=100, eval_rows=32, sample_every=200,
                 sample_prompts=("def fibonacci(n):\n", "user\nWhat is"), sample_tokens=64,
             ),
             checkpoint=CheckpointConfig(every=100, keep=1, keep_best=0),
         ),
         sft=TuningConfig(
             remat="none", lora=ALL_WEIGHTS,
-            data=ChatDataConfig(length=512, validation_fraction=0.03),
+            data=ChatDataConfig(length=544, validation_fraction=0.03),
             optimizer=OptimizerConfig(
-                learning_rate=2e-3, schedule="cosine", warmup_steps=50, weight_decay=0.01
+                name="muon", learning_rate=5e-3, schedule="cosine", warmup_steps=30,
+                weight_decay=0.01,
             ),
             train=TrainConfig(
-                steps=800, batch=8, log_every=10, eval_every=200, eval_rows=32, sample_every=0,
+                steps=600, batch=16, log_every=10, eval_every=200, eval_rows=32, sample_every=0,
             ),
             checkpoint=CheckpointConfig(every=100, keep=1, keep_best=0),
         ),

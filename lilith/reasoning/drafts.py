@@ -73,6 +73,10 @@ class Settings:
                 )
         if self.temperature < 0:
             raise ReasoningError(f"temperature is {self.temperature}; it must be 0 or more")
+        if not isinstance(self.shots, Sequence) or not all(isinstance(s, Shot) for s in self.shots):
+            raise ReasoningError(
+                f"shots is {self.shots!r}; give worked examples, such as prompting.SHOTS[:2]"
+            )
         if not self.verifier_seconds > 0:
             raise ReasoningError(f"verifier_seconds is {self.verifier_seconds}; it must be above 0")
         if self.answer_kind not in KINDS:

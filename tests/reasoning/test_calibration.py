@@ -203,7 +203,7 @@ def test_one_class_has_no_ranking() -> None:
 def test_one_class_gives_every_answer_the_same_confidence(
     label: int, confidence: float, tmp_path: pathlib.Path
 ) -> None:
-    rows = [{"vote_share": 0.1 * i, "p_true": None} for i in range(3)]
+    rows = [{"vote_share": 0.1 * i} for i in range(3)]
     fitted = Calibrator.fit(rows, [label] * 3)
     np.testing.assert_allclose(fitted.predict([*rows, {"vote_share": 5.0}]), confidence)
     fitted.save(tmp_path / "own.json")

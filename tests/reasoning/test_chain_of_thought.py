@@ -304,7 +304,7 @@ def test_a_batch_is_generated_together() -> None:
 def test_settings_that_can_not_be() -> None:
     for name, value in (("samples", 0), ("max_tokens", 1.5), ("repairs", -1), ("width", "two"),
                         ("temperature", -1.0), ("verifier_seconds", 0), ("answer_kind", "poem"),
-                        ("scorer", "taste")):  # fmt: skip
+                        ("scorer", "taste"), ("shots", 3), ("shots", "worked")):  # fmt: skip
         with pytest.raises(ReasoningError, match=f"{name} is {value!r}"):
             chain(ScriptedModel(), **{name: value})
     with pytest.raises(ReasoningError, match="scorer is verifier and there is none"):

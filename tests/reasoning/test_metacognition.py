@@ -230,10 +230,9 @@ def test_bad_labels(labels: list[Any], words: str) -> None:
 def test_labels_that_are_all_the_same() -> None:
     traces = answered(3)[0]
     monitor = MetacognitiveMonitor()
-    with pytest.raises(CalibrationError, match="all 3 answers are right"):
-        monitor.calibrate(traces, [1, 1, 1])
-    assert monitor.calibrator is None
     report = monitor.report(traces, [1, 1, 1])
+    monitor.calibrate(traces, [1, 1, 1])
+    assert [monitor.confidence(own) for own in traces] == [(pytest.approx(0.8), True)] * 3
     assert report.auroc is None
     assert "AUROC undefined, all labels are the same" in str(report)
     with pytest.raises(CalibrationError, match="no answers to measure"):
