@@ -133,11 +133,12 @@ def compile_ours(words: Sequence[str], python: str) -> tuple[Compiled, dict[str,
 
 
 def our_memory(report: Mapping[str, Any]) -> Compiled:
-    """The sizes of a ``report.json``, which counts no memory of the host."""
+    """The sizes of a ``report.json``."""
     memory = report["memory"]
     return Compiled(
         arguments=sum(memory.get(kind, 0) for kind in ("weights", "optimizer", "inputs")),
         temporaries=sum(memory.get(kind, 0) for kind in ("activations", "temporaries")),
+        host=memory["host"],
     )
 
 

@@ -25,10 +25,12 @@ class Memory:
 
     Attributes:
       kinds: weights, optimizer, activations, temporaries and so on; they add up to ``used``.
+      host: bytes of the host's memory besides, for offloaded state and activations.
     """
 
     kinds: dict[str, float]
     capacity: float
+    host: float = 0.0
 
     @property
     def used(self) -> float:
@@ -59,7 +61,9 @@ def memory_by_kind(
     kinds["temporaries"] = stats.temp_size_in_bytes - inside
     kinds["outputs"] = max(stats.output_size_in_bytes - stats.alias_size_in_bytes, 0)
     kinds["program"] = stats.generated_code_size_in_bytes
-    return Memory({name: size for name, size in kinds.items() if size}, capacity)
+    host = stats.host_argument_size_in_bytes + stats.host_temp_size_in_bytes
+    host += max(stats.host_output_size_in_bytes - stats.host_alias_size_in_bytes, 0)
+    return Memory({name: size for name, size in kinds.items() if size}, capacity, host)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class PodReport:
                 **self.memory.kinds,
                 "used": self.memory.used,
                 "capacity": self.memory.capacity,
+                "host": self.memory.host,
             },
             "collectives": [dataclasses.asdict(own) for own in self.found],
             "overlapped_share": self.overlapped_share,
@@ -163,6 +168,7 @@ class PodReport:
             f"HBM a device      {memory.used / GIB:.2f} of {memory.capacity / GIB:.2f} GiB "
             f"({share:.0%})",
             *(f"  {name:<16}{size / GIB:8.2f} GiB" for name, size in memory.kinds.items()),
+            *([f"host a device     {memory.host / GIB:.2f} GiB"] if memory.host else []),
         ]
 
     def _collective_lines(self) -> list[str]:

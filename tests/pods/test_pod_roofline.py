@@ -96,14 +96,15 @@ def test_generation_counts_the_forward_alone():
 def test_memory_kinds_add_up_to_what_the_compiler_says():
     stats = SimpleNamespace(
         argument_size_in_bytes=100, temp_size_in_bytes=50, output_size_in_bytes=90,
-        alias_size_in_bytes=85, generated_code_size_in_bytes=7,
+        alias_size_in_bytes=85, generated_code_size_in_bytes=7, host_argument_size_in_bytes=40,
+        host_temp_size_in_bytes=3, host_output_size_in_bytes=42, host_alias_size_in_bytes=40,
     )  # fmt: skip
     memory = memory_by_kind(stats, {"weights": 60, "optimizer": 30}, 20, 200)
     assert memory.kinds == {
         "weights": 60, "optimizer": 30, "inputs": 10, "activations": 20, "temporaries": 30,
         "outputs": 5, "program": 7,
     }  # fmt: skip
-    assert memory.used == 162
+    assert (memory.used, memory.host) == (162, 45)
     assert memory.fits
     assert not dataclasses.replace(memory, capacity=161).fits
 
@@ -114,7 +115,7 @@ def test_the_report_names_what_it_found():
     report = PodReport(
         step="train", topology=topology, mesh={"data": 2, "fsdp": 64, "tensor": 1}, rows=512,
         length=4096, remat="full", parameters=6_738_415_616, tokens=4096,
-        memory=Memory({"weights": 2.0**30, "temporaries": 2.0**31}, 95 * 2.0**30),
+        memory=Memory({"weights": 2.0**30, "temporaries": 2.0**31}, 95 * 2.0**30, 2.0**32),
         found=[GATHER, SUM], flops=flops, traffic=1e11,
         roofline=roofline(topology, flops, 1e11, [GATHER, SUM]), compile_seconds=12.34,
     )  # fmt: skip
@@ -125,6 +126,7 @@ def test_the_report_names_what_it_found():
         "6,738,415,616",
         "3.00 of 95.00 GiB (3%)",
         "weights             1.00 GiB",
+        "host a device     4.00 GiB",
         "93% of the bytes sent run beside compute",
         "all-gather",
         "1600.00 ms a step, by network between slices",

@@ -40,7 +40,8 @@ TOO_LARGE = (
 NO_VMEM = "RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem. Used 20.1M of 16.0M vmem"
 REPORT = {
     "memory": {"weights": 1 * GIB, "optimizer": 2 * GIB, "inputs": GIB // 4, "activations": 4 * GIB,
-               "temporaries": 8 * GIB, "program": 5, "used": 15 * GIB, "capacity": 16 * GIB},
+               "temporaries": 8 * GIB, "program": 5, "used": 15 * GIB, "capacity": 16 * GIB,
+               "host": 0},
 }  # fmt: skip
 
 
@@ -81,6 +82,8 @@ def test_memory_of_both_sides_is_read():
     assert (theirs.arguments, theirs.temporaries, theirs.host) == (1000422400, 1183186944, 0)
     assert pod_sides.our_memory(REPORT).arguments == 3.25 * GIB
     assert pod_sides.our_memory(REPORT).temporaries == 12 * GIB
+    offloaded = {"memory": REPORT["memory"] | {"host": 6 * GIB}}
+    assert pod_sides.our_memory(offloaded).host == 6 * GIB
     assert theirs.memory() == "0.93 + 1.10"
     offloads = RECORDED.replace("host_temp_size_in_bytes=0", f"host_temp_size_in_bytes={GIB}")
     assert pod_sides.maxtext_memory(offloads).memory() == "0.93 + 1.10 (+ 1.00 on the host)"
