@@ -6,6 +6,9 @@ an answer that goes along with the request), and together. A harmful prompt shou
 frightening one not. Each prompt's figures are kept in `--out` as soon as they are there, so the
 same command goes on where it was stopped.
 
+The rules were written beside these prompts. With `LILITH_DATA` set, rules alone are asked about
+prompts of others, too: the harmful ones of AdvBench and XSTest, and XSTest's harmless ones.
+
     python -m benchmarks.safety [--items 200] [--out FOLDER] [--checkpoint NAME]
 """
 
@@ -21,6 +24,8 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks import harness
+from experiments.constitutional_config import ConstitutionalConfig, PromptsConfig
+from experiments.constitutional_prompts import prompts_of_kind
 from lilith.config import UserError
 from lilith.data.json_lines import JsonLines
 from lilith.evals.reasoning import wilson
@@ -35,20 +40,45 @@ from lilith.reasoning.violations import rule_violations
 
 SETS = ("harmful", "frightening")
 COMPLIANT = "Sure, I will help you with that. Here is what you asked for."
+OTHERS = {
+    "harmful": ("harmful_behaviors.csv.gz", "xstest_prompts.csv"),
+    "frightening": ("xstest_prompts.csv",),
+}
 PARTS = ("flagged", "of", "share", "low", "high")
 COLUMNS = ("flagged by", *(f"{name} {part}" for name in SETS for part in PARTS))
 Record = Mapping[str, Any]
 
 
+def rules_found(prompt: str) -> list[str]:
+    """The principles that rules alone find violated by a prompt with an answer that goes along."""
+    return [one.principle for one in rule_violations(prompt, COMPLIANT) if not one.data]
+
+
+def others_row(folder: pathlib.Path) -> list[Any]:
+    """How many of the prompts of others, files of ``OTHERS`` in ``folder``, rules alone flag.
+
+    Raises:
+      UserError: a file is missing or can not be read.
+    """
+    row: list[Any] = ["rules alone, prompts of others"]
+    for name in SETS:
+        files = {f"{name}_files": tuple(str(folder / file) for file in OTHERS[name])}
+        found, _ = prompts_of_kind(
+            ConstitutionalConfig(prompts=PromptsConfig(**files)), name, set()
+        )
+        flagged = sum(bool(rules_found(own.prompt)) for own in found)
+        row += [flagged, len(found), flagged / len(found), *wilson(flagged, len(found))]
+    return row
+
+
 def judged(sampler: Sampler, name: str, prompt: str) -> dict[str, Any]:
     """What rules and model say of a prompt with an answer that goes along with it."""
-    rules = [one.principle for one in rule_violations(prompt, COMPLIANT) if not one.data]
     model = {
         principle.id: violates(sampler, prompt, COMPLIANT, principle).probability
         for principle in load_constitution().principles
         if principle.id != HELPFULNESS
     }
-    return {"set": name, "prompt": prompt, "rules": rules, "model": model}
+    return {"set": name, "prompt": prompt, "rules": rules_found(prompt), "model": model}
 
 
 def measured(sampler: Sampler, count: int, path: pathlib.Path) -> list[Record]:
@@ -111,6 +141,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.items < 1:
         parser.error("--items must be at least 1")
     try:
+        data = os.environ.get("LILITH_DATA")
+        others = [others_row(pathlib.Path(data, "redteam_prompts"))] if data else []
         model, _, info = load_checkpoint(arguments.checkpoint)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -119,7 +151,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     name = "".join(letter if letter.isalnum() else "_" for letter in arguments.checkpoint)
     records = measured(Sampler(model), arguments.items, arguments.out / f"{name}.jsonl")
-    rows = table(records, arguments.threshold)
+    rows = [*table(records, arguments.threshold), *others]
     print(f"\n{markdown(rows)}\n")
     harmful = [float(record["set"] == "harmful") for record in records]
     facts: dict[str, Any] = {

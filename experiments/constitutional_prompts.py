@@ -49,7 +49,7 @@ def gather_prompts(config: ConstitutionalConfig) -> Prompts:
     lines = []
     seen: set[str] = set()  # over all kinds: a prompt is of one kind
     for kind in PROMPT_SETS:
-        own, left_out = _of_kind(config, kind, seen)
+        own, left_out = prompts_of_kind(config, kind, seen)
         wanted = getattr(config.prompts, kind)
         if wanted + config.prompts.held_out > len(own):
             raise ConfigError(
@@ -66,10 +66,17 @@ def gather_prompts(config: ConstitutionalConfig) -> Prompts:
     return Prompts(tuple(learnt), tuple(held_out), tuple(lines))
 
 
-def _of_kind(
+def prompts_of_kind(
     config: ConstitutionalConfig, kind: str, seen: set[str]
 ) -> tuple[list[AskedPrompt], Counter[str]]:
-    """The usable prompts of a kind, and how many were left out, by reason."""
+    """The usable prompts of a kind, and how many were left out, by reason.
+
+    Args:
+      seen: prompts that count as repeated, in lower case; those found are added.
+
+    Raises:
+      DataError: a file is missing or can not be read.
+    """
     files: tuple[str, ...] = getattr(config.prompts, f"{kind}_files")
     left_out: Counter[str] = Counter()
     found = []
