@@ -96,7 +96,8 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(weak_scaling, "PLOT", tmp_path / "plot.svg")
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     report = {"memory": {"weights": GIB, "used": 2 * GIB, "host": 0}, "chips": 16,
-              "mesh": {"fsdp": 16}, "rows": 64, "remat": "dots", "parameters": 7, "overlapped_share": 0.9,
+              "mesh": {"fsdp": 16}, "rows": 64, "remat": "dots", "parameters": 7,
+              "overlapped_share": 0.9,
               "roofline": roofline(1.0, 1.25)}  # fmt: skip
     script = tmp_path / "python"
     script.write_text(
