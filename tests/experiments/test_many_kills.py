@@ -21,7 +21,7 @@ from experiments.hosts import RESTART
 from lilith.train.metrics import read_metrics
 
 TIMES = 10
-STEPS = 60
+STEPS = 90
 EVERY_STEPS = 2  # between checkpoints
 SETTINGS = (
     f"train.steps={STEPS}", f"checkpoint.every={EVERY_STEPS}", "train.log_every=1",
