@@ -70,6 +70,11 @@ def sizes(path: epath.Path) -> dict[str, int]:
     }
 
 
+def at_the_top(name: str) -> bool:
+    """Whether a file lies in its folder itself and in none inside it."""
+    return "/" not in name
+
+
 def read_object(path: epath.Path) -> bytes:
     """A small object whole, in one request; an open file takes three.
 

@@ -30,7 +30,7 @@ from lilith.data.store import (
     stage,
     write_json,
 )
-from lilith.storage import is_local, local_copy
+from lilith.storage import at_the_top, is_local, local_copy
 from lilith.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
 
 _FORMAT = 1  # raise when the layout of the cache or the meaning of its content changes
@@ -184,7 +184,7 @@ def _load(wanted: TokenizerConfig) -> Tokenizer:
     path, name = expand(wanted.path), ""
     if not is_local(path) and path.endswith(_TOKENIZER_FILES):
         path, _, name = path.rpartition("/")  # files beside it may say which tokens end a document
-    with local_copy(path, lambda file: "/" not in file and file.endswith(_TOKENIZER_FILES)) as here:
+    with local_copy(path, lambda f: at_the_top(f) and f.endswith(_TOKENIZER_FILES)) as here:
         loaded = load_tokenizer(here / name)
     if loaded.kind != wanted.kind:
         raise DataError(

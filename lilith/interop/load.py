@@ -18,13 +18,13 @@ from lilith.interop.gguf import load_gguf
 from lilith.interop.hub import SOURCES
 from lilith.interop.huggingface import load_huggingface
 from lilith.interop.huggingface_tokenizer import read_chat_template
-from lilith.interop.locate import Where, at_the_top, locate, refusal_of_reward
+from lilith.interop.locate import Where, locate, refusal_of_reward
 from lilith.interop.weights import Extras, ImportFailed
 from lilith.model.layered import unstack_layers
 from lilith.model.params import Params, abstract_params, count_params
 from lilith.paths import use_compilation_cache
 from lilith.sharding import DEFAULT_RULES, ShardingRules
-from lilith.storage import is_local, local_copy
+from lilith.storage import at_the_top, is_local, local_copy
 from lilith.tokenizer import Tokenizer, load_tokenizer
 from lilith.tokenizer.chat_template import CHATML
 from lilith.train.checkpoint import CheckpointInfo as TrainingCheckpoint

@@ -12,7 +12,7 @@ from lilith.interop.huggingface import CONFIG_FILE
 from lilith.interop.huggingface_config import read_json
 from lilith.interop.safetensors_folder import PICKLES, refusal_of_pickle
 from lilith.interop.weights import ImportFailed
-from lilith.storage import in_words, is_local, remote, sizes
+from lilith.storage import at_the_top, in_words, is_local, remote, sizes
 from lilith.train.lora import is_adapter
 
 Where = str | os.PathLike[str]
@@ -62,11 +62,6 @@ def _kind_in_bucket(path: epath.Path) -> str:
     others = (".gguf", ".safetensors", *PICKLES)
     copied = not names or any(at_the_top(name) and name.endswith(others) for name in names)
     return "bucket" if copied else "lilith"
-
-
-def at_the_top(name: str) -> bool:
-    """Whether a file lies in its folder itself and in none inside it."""
-    return "/" not in name
 
 
 def _kind_of(path: pathlib.Path) -> tuple[str, pathlib.Path]:
